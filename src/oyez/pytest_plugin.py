@@ -20,7 +20,8 @@ import pytest
 
 if TYPE_CHECKING:
     from oyez.service.system import System
-    from oyez.testing.harness import Harness, Template
+    from oyez.testing.harness import Harness
+    from oyez.testing.template import Template
 
 FIXTURE = "oyez"
 """The fixture of the server."""
@@ -54,9 +55,15 @@ def oyez_settings() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def oyez_start() -> float | None:
+    """When the clock of the server begins, in seconds since 1970; None: at the real time. Override it for a date."""
+    return None
+
+
+@pytest.fixture(scope="module")
 def oyez_template(oyez_system: "System", oyez_settings: dict[str, Any]) -> "Iterator[Template]":
     """What the servers of a module share: a database with all tables, which each of them copies."""
-    from oyez.testing.harness import Template
+    from oyez.testing.template import Template
 
     template = Template(oyez_system, **oyez_settings)
     yield template
@@ -64,11 +71,11 @@ def oyez_template(oyez_system: "System", oyez_settings: dict[str, Any]) -> "Iter
 
 
 @pytest.fixture
-def oyez(oyez_template: "Template") -> "Harness":
+def oyez(oyez_template: "Template", oyez_start: float | None) -> "Harness":
     """A server of the system, with its own data and clock, for one test."""
     from oyez.testing.harness import Harness
 
-    return Harness(oyez_template)
+    return Harness(oyez_template, at=oyez_start)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

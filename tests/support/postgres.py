@@ -55,23 +55,29 @@ class PostgreSQL:
         """A new, empty database; its address."""
         name = f"market{next(self.numbers)}"
         self._execute("CREATE DATABASE {} STRATEGY FILE_COPY", name)
-        return self._address(name)
+        return self.address(name)
 
     def drop_database(self, address: str) -> None:
         self._execute("DROP DATABASE {} WITH (FORCE)", address.removeprefix("postgresql://oyez@/").partition("?")[0])
 
+    def list_databases(self) -> list[str]:
+        """The names of all databases."""
+        with psycopg.connect(self.address("postgres")) as connection:
+            return [name for (name,) in connection.execute("SELECT datname FROM pg_database")]
+
     def is_ready(self) -> bool:
         try:
-            psycopg.connect(self._address("postgres")).close()
+            psycopg.connect(self.address("postgres")).close()
         except psycopg.OperationalError:
             return False
         return True
 
     def _execute(self, statement: LiteralString, name: str) -> None:
-        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
-    def _address(self, database: str) -> str:
+    def address(self, database: str) -> str:
+        """The address of a database of this server."""
         return f"postgresql://oyez@/{database}?host={self.folder}"
 
 

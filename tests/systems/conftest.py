@@ -1,12 +1,15 @@
 """Fixtures of the systems' tests, for the system whose folder a module is in: a server with each kind of database, and
-the system of the test kit."""
+the test kit on each of them."""
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from oyez.service.system import System
 from oyez.systems.loader import load_system
+from tests.support.clock import WALL_TIME
+from tests.support.postgres import PostgreSQL
 from tests.support.served import Served, serve
 
 
@@ -22,3 +25,16 @@ async def served(
 @pytest.fixture(scope="module")
 def oyez_system(request: pytest.FixtureRequest) -> System:
     return load_system(request.path.parent.name)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def oyez_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.param == "sqlite":
+        return {}
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return {"database_url": server.address("postgres")}
+
+
+@pytest.fixture(scope="module")
+def oyez_start() -> float:
+    return WALL_TIME

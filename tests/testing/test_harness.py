@@ -1,12 +1,17 @@
 """The test kit at a small shop: what tests write with it, and what it says if an expectation fails."""
 
+import asyncio
+
 import pytest
 from sqlalchemy import Connection, select
 
 from oyez.client import ConnectRefused, Disconnected
 from oyez.contract.rooms import NamedRoom
-from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
-from oyez.testing import Harness, Right, rights
+from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError, SettingsError
+from oyez.testing import Harness, Published, Right, rights, start
+from tests.support.clock import WALL_TIME
+from tests.support.postgres import PostgreSQL
+from tests.support.tasks import Spawn
 from tests.testing.shop import OrderCreated, OrderExpired, PlaceOrder, Price, buyer, order, orders, system
 
 
@@ -85,6 +90,35 @@ async def test_members_join(oyez: Harness) -> None:
     await oyez.publish("order:moved", to="order:o1")
     await ada.expect_event("order:moved")
     await bob.expect_nothing()
+
+
+async def test_what_has_come_and_who_is_a_member(oyez: Harness) -> None:
+    ada = await oyez.connect("ada")
+    await oyez.add_member(order("o1"), "user:ada")
+    assert await oyez.list_members(order("o1")) == ["user:ada"]
+    assert await oyez.take_published() == []
+    await oyez.publish("order:created", order_id="o1", buyer_id="ada")
+    await oyez.publish("price", ["drill", 990], to="*")
+    created = {"orderId": "o1", "buyerId": "ada"}
+    assert await oyez.take_published() == [
+        Published("order:created", ("sellers", "buyer:ada"), created),
+        Published("order:created", (), created, namespace="/back"),
+        Published("price", (), ["drill", 990]),
+    ]
+    assert await oyez.take_published() == []
+    assert [event.name for event in ada.take_pending()] == ["order:created", "price"]
+    await ada.expect_nothing()
+
+
+async def test_what_the_system_does_by_itself_is_waited_for(oyez: Harness, spawn: Spawn) -> None:
+    ada = await oyez.connect("ada")
+
+    async def publish() -> None:
+        await asyncio.to_thread(lambda: None)
+        await oyez.publish("order:created", buyer_id="ada")
+
+    spawn(publish())
+    await ada.wait_for_event("order:created", buyer_id="ada")
 
 
 # Back ends.
@@ -208,6 +242,29 @@ async def test_the_log_is_away(oyez: Harness) -> None:
         await ada.expect_nothing()
     await ada.expect_event("oyez:status", available=True)
     await ada.expect_event("order:created", order_id="o1")
+
+
+# Databases.
+
+
+async def test_each_server_has_a_database_of_its_own_on_postgresql(postgresql: PostgreSQL) -> None:
+    url = postgresql.address("postgres")
+    for _ in range(2):
+        async with start(system, at=WALL_TIME, database_url=url) as oyez:
+            assert oyez.now == WALL_TIME
+            ada = await oyez.connect("ada")
+            await ada.call("order:place", {"orderId": "o1"})
+            await ada.expect_event("order:created")
+            await oyez.kill()
+            assert await ada.reconnect()
+            await oyez.advance(600)
+            await ada.expect_event("order:expired", order_id="o1")
+    assert [name for name in postgresql.list_databases() if name.startswith("oyez_test_")] == []
+
+
+def test_a_database_of_another_kind_is_refused() -> None:
+    with pytest.raises(SettingsError, match="the address of a PostgreSQL server"):
+        start(system, database_url="sqlite:///shop.sqlite")
 
 
 # Messages.

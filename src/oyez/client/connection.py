@@ -23,8 +23,9 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import MalformedError
 from oyez.settings import Limits
 
-PATIENCE = 5.0
-"""Seconds that the client waits for the server by default: far longer than a working server needs."""
+PATIENCE = 20.0
+"""Seconds that the client waits for the server by default: far longer than a working server needs, also on a busy
+machine."""
 
 LIMITS = Limits(
     max_attachments=10_000,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oyez.client import ConnectRefused, Disconnected
     from oyez.testing.client import Event, Sent, TestClient
-    from oyez.testing.harness import Harness, start
+    from oyez.testing.harness import Harness, Published, start
     from oyez.testing.strangers import Right, list_rights, rights
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Disconnected",
     "Event",
     "Harness",
+    "Published",
     "Right",
     "Sent",
     "TestClient",
@@ -37,6 +38,7 @@ _PLACES = {
     "Disconnected": "oyez.client",
     "Event": "oyez.testing.client",
     "Harness": "oyez.testing.harness",
+    "Published": "oyez.testing.harness",
     "Sent": "oyez.testing.client",
     "TestClient": "oyez.testing.client",
     "Right": "oyez.testing.strangers",

@@ -259,6 +259,15 @@ class TestClient:
         self._pending.remove(found)
         return found
 
+    async def wait_for_event(self, event: "str | type[Payload]", /, **fields: Any) -> Event:
+        """As `expect_event`, for an event of work that the system has started by itself, and that the kit cannot see.
+
+        Raises AssertionError if it does not arrive within PATIENCE seconds of the real time.
+        """
+        name, wanted = self._name_event(event, fields)
+        await self._harness.wait_until(lambda: self._find(name, wanted) is not None)
+        return await self.expect_event(event, **fields)
+
     async def expect_nothing(self, event: "str | type[Payload] | None" = None) -> None:
         """Assert that no such event, or none at all, has arrived that was not expected before.
 
@@ -334,6 +343,12 @@ class TestClient:
         """The events that have arrived and were not expected yet."""
         self._collect()
         return list(self._pending)
+
+    def take_pending(self) -> list[Event]:
+        """The events that have arrived and were not expected yet, in order; from now on they count as expected."""
+        taken = self.pending
+        self._pending.clear()
+        return taken
 
     # What the harness asks.
 

@@ -6,16 +6,14 @@ different is the clock, which only the test moves.
 """
 
 import asyncio
-import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from http.cookies import SimpleCookie
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 import httpx
 import msgspec
@@ -36,21 +34,22 @@ from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.server.namespaces.socket import Socket
 from oyez.service.app import Oyez
 from oyez.service.database.database import Database
+from oyez.service.outbox.members import MAX_LISTED, list_parts
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.served import Served
 from oyez.service.system import System
-from oyez.settings import Settings
 from oyez.testing.client import TestClient
 from oyez.testing.clock import ManualClock
 from oyez.testing.examples import make_data
 from oyez.testing.explain import show
 from oyez.testing.log import WatchedLog
+from oyez.testing.template import Template, make_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which the harness gives up waiting for work that does not end. A working test never waits for them."""
 BUSY_TURNS = 200
 """Turns of the event loop in which work without a thread ends; afterwards, a thread is waited for."""
@@ -60,18 +59,19 @@ QUIET_TURNS = 4
 """Turns of the event loop after which what was put into a queue has been taken from it."""
 TOKEN_LIFETIME = 3_600.0
 """Seconds for which a token is valid, by the clock of the test."""
-MEMORY = Path("/dev/shm")
-"""A folder in memory, on Linux: there a commit costs microseconds."""
 KEPT = ("*.sqlite", "format", "jwt-secret")
 """The files of a data folder that are the data; the others are of a running process."""
-DEFAULTS: Mapping[str, Any] = {
-    "jwt_secret": "the secret of all tested systems, which is no secret",
-    # The clock is moved by hours at once, and no client has failed because of that.
-    "ping_interval": 10_000_000.0,
-    "drain_time": 0.0,
-    "shutdown_timeout": 5.0,
-    "log_level": "error",
-}
+
+
+class Published(NamedTuple):
+    """An event that was published."""
+
+    name: str
+    rooms: tuple[str, ...]
+    """The names of the rooms; none if it went to everyone in the namespace."""
+    data: Any
+    """The data; a list if the event has several arguments."""
+    namespace: str = "/"
 
 
 class Reports(Observer):
@@ -93,36 +93,9 @@ class Reports(Observer):
             self.refused_connects.append(report.code)
 
 
-class Template:
-    """What the harnesses of one system share: a data folder with a migrated database, which each of them copies."""
-
-    def __init__(self, system: System, **settings: Any) -> None:
-        """`settings` are those of `oyez.settings.Settings`. The environment and oyez.toml are not read."""
-        self.system = system
-        self.settings = {**DEFAULTS, **settings}
-        self._folder: Path | None = None
-
-    def copy(self, folder: Path) -> None:
-        """Fill a data folder."""
-        if self._folder is None:
-            self._folder = _make_folder()
-            Oyez([self.system], self.make_settings(self._folder)).database.close()
-        shutil.copytree(self._folder, folder, dirs_exist_ok=True)
-
-    def make_settings(self, folder: Path) -> Settings:
-        """The settings of a process with this data folder."""
-        return Settings(**{"oyez_data": str(folder), **self.settings})
-
-    def close(self) -> None:
-        """Delete the folder."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-
-def start(system: System, **settings: Any) -> "Harness":
-    """A harness of its own: `async with start(system) as oyez:`."""
-    return Harness(Template(system, **settings), owns_template=True)
+def start(system: System, *, at: float | None = None, **settings: Any) -> "Harness":
+    """A harness of its own: `async with start(system) as oyez:`. `at` and `settings` as for Harness and Template."""
+    return Harness(Template(system, **settings), at=at, owns_template=True)
 
 
 class Harness:
@@ -146,8 +119,11 @@ class Harness:
         """Those whose connection has not ended."""
         self.published: list[Entry] = []
         """Every event that was published, in order."""
+        self._taken = 0
+        """The number of published events that `take_published` has returned."""
         self._reports = Reports()
         self._folder: Path | None = None
+        self._database: str | None = None
         self._app: Oyez | None = None
         self._log: WatchedLog | None = None
         self._stack = AsyncExitStack()
@@ -172,8 +148,8 @@ class Harness:
     async def begin(self) -> None:
         """Start the server, unless it runs: the first call that needs it does so."""
         if self._folder is None:
-            self._folder = _make_folder()
-            self._template.copy(self._folder)
+            self._folder = make_folder()
+            self._database = self._template.copy(self._folder)
             await self._start()
 
     # Users.
@@ -324,6 +300,18 @@ class Harness:
         """Add a subject such as `user:ada` to the members of a room."""
         await self.run(lambda tx: tx.add_member(room, subject, part))
 
+    async def list_members(self, room: NamedRoom) -> list[str]:
+        """The members of a room, such as `["user:ada"]`, in order."""
+        await self.begin()
+        return list(await self.database.read(list_parts, self.contract.name, room, after="", limit=MAX_LISTED))
+
+    async def take_published(self) -> list[Published]:
+        """The events that were published since the last call, in order."""
+        await self.begin()
+        await self.settle()
+        taken, self._taken = self.published[self._taken :], len(self.published)
+        return [_read(entry) for entry in taken]
+
     # Time.
 
     @property
@@ -362,13 +350,13 @@ class Harness:
         database or appended to the log is kept; what the system keeps in memory is lost. Let clients `reconnect`.
         """
         await self.begin()
-        kept = _make_folder()
+        kept, database = make_folder(), self._template.take_over(self._database)
         await asyncio.to_thread(_copy_data, self._require_folder(), kept)
         for client in self.clients:
             client.cut()
         # The old process ends in its own folder; nobody sees what it still writes there.
         await self._stop()
-        self._folder = kept
+        self._folder, self._database = kept, database
         await self._start()
         await self._resume()
 
@@ -436,6 +424,13 @@ class Harness:
             await asyncio.sleep(0 if turns < BUSY_TURNS else THREAD_PAUSE)
             if loop.time() > deadline:
                 raise AssertionError(f"The server has not come to rest within {PATIENCE:g} s: {reason}.")
+
+    async def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Return when something has happened that the system does by itself, or after PATIENCE seconds without it."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while not happened() and asyncio.get_running_loop().time() < deadline:
+            await self.settle()
+            await asyncio.sleep(THREAD_PAUSE)
 
     # What clients ask.
 
@@ -510,7 +505,7 @@ class Harness:
 
     async def _start(self) -> None:
         folder = self._require_folder()
-        settings = self._template.make_settings(folder)
+        settings = self._template.make_settings(folder, self._database)
 
         def build_log(name: str) -> WatchedLog:
             stored = SqliteLog(
@@ -552,6 +547,8 @@ class Harness:
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+        database, self._database = self._database, None
+        self._template.drop(database)
 
     def _find_work(self) -> str | None:
         """What is being done now, in words; None if nothing is."""
@@ -661,10 +658,10 @@ class Harness:
         return self._log
 
 
-def _make_folder() -> Path:
-    """A new folder, in memory if this machine has such a folder."""
-    in_memory = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
-    return Path(tempfile.mkdtemp(prefix="oyez-test-", dir=MEMORY if in_memory else None))
+def _read(entry: Entry) -> Published:
+    name, *arguments = msgspec.json.decode(entry.data)
+    data = arguments if len(arguments) > 1 else arguments[0] if arguments else None
+    return Published(name, entry.rooms, data, entry.namespace)
 
 
 def _copy_data(source: Path, target: Path) -> None:

@@ -1,76 +1,40 @@
-"""A market for the tests of `bookings`: the system served in the test's own loop, and scenes with people in them."""
+"""People of `bookings` and what they do, at a server of the test kit; and two real servers that share their data."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from oyez.client import Client, connect
-from oyez.concurrency.clock import Clock as SystemClock
-from oyez.contract import NamedRoom
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.bookings import system
-from oyez.systems.bookings.contract import admin_user, customer_user, partner_user
-from oyez.systems.bookings.payloads import TypingIndicator
+from oyez.testing import Harness, TestClient
 from tests.support import shops
 from tests.support.clock import PATIENCE
 
 PATH = "/bookings/socket.io/"
+API = "/bookings/api"
 SERVICE = "Kitchen deep clean"
-ROOMS: dict[str, Callable[[str], NamedRoom]] = {
-    "customer": customer_user,
-    "partner": partner_user,
-    "admin": admin_user,
-}
+STATS = "dashboard:stats_update"
+LOCATION = "partner:location_update"
+STEP = 0.1
+"""Seconds that pass between two looks for an event."""
 Heard = list[tuple[str, dict[str, Any]]]
 
 
-@dataclass
-class Market:
-    """`bookings` at work, and its HTTP API with a service key."""
+class Server(Protocol):
+    """A server of the test kit, or a real one."""
 
-    oyez: Oyez
-    url: str
-    api: httpx.AsyncClient
-    numbers: "count[int]" = field(default_factory=count)
+    async def request(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        """A request of a back end, with a service key."""
 
-    @asynccontextmanager
-    async def scenario(self) -> AsyncIterator["Scenario"]:
-        """A scenario with people of its own, who go home when it ends."""
-        async with AsyncExitStack() as stack:
-            yield Scenario(self, stack, next(self.numbers))
-
-
-@asynccontextmanager
-async def open_market(
-    database_url: str, data: Path, clock: Callable[[], float] = time.time, **settings: Any
-) -> AsyncIterator[Market]:
-    oyez = Oyez(
-        [system], Settings(oyez_data=str(data), database_url=database_url, port=0, **settings), time=SystemClock(clock)
-    )
-    async with shops.serve(oyez) as served:
-        headers = {"authorization": f"Bearer {oyez.signer.sign_service('bookings', None)}"}
-        async with httpx.AsyncClient(base_url=f"{served.url}/bookings/api", headers=headers) as api:
-            yield Market(oyez, served.url, api)
-
-
-@asynccontextmanager
-async def open_two(database_url: str, data: Path) -> AsyncIterator[tuple["Scenario", "Scenario"]]:
-    """A scenario in each of two servers that share a database and a log."""
-    async with (
-        open_market(database_url, data) as here,
-        open_market(database_url, data) as there,
-        here.scenario() as scenario,
-        there.scenario() as other,
-    ):
-        yield scenario, other
+    async def connect(self, user: str, role: str, namespace: str) -> Any:
+        """A client, which has `call`."""
 
 
 @dataclass
@@ -79,7 +43,7 @@ class Person:
 
     id: str
     role: str
-    client: Client
+    client: Any
     heard: Heard = field(default_factory=list)
 
     async def call(self, command: str, *args: Any) -> Any:
@@ -100,34 +64,30 @@ class Person:
 
 @dataclass
 class Scenario:
-    market: Market
-    stack: AsyncExitStack
-    number: int
+    """People at one server."""
+
+    server: Server
     people: list[Person] = field(default_factory=list)
 
     async def customer(self, name: str) -> Person:
-        response = await self.put(f"/customers/{self.id(name)}", {"name": name.title(), "phone": "+44 20 7946 0457"})
+        response = await self.put(f"/customers/{name}", {"name": name.title(), "phone": "+44 20 7946 0457"})
         assert response.status_code == 201
-        return await self.enter("customer", self.id(name))
+        return await self.enter("customer", name)
 
     async def partner(self, name: str) -> Person:
-        response = await self.put(f"/partners/{self.id(name)}", partner_body(name))
+        response = await self.put(f"/partners/{name}", partner_body(name))
         assert response.status_code == 201
-        return await self.enter("partner", self.id(name))
+        return await self.enter("partner", name)
 
     async def admin(self, name: str = "root", *, monitoring: bool = True) -> Person:
-        admin = await self.enter("admin", self.id(name))
+        admin = await self.enter("admin", name)
         if monitoring:
             assert await admin.done("monitor:bookings") == {"room": "monitors"}
         return admin
 
     async def enter(self, role: str, id: str) -> Person:
         """Connect a user, registered or not."""
-        token = self.market.oyez.signer.sign_user(id, role, {}, 600.0)
-        client = await self.stack.enter_async_context(
-            connect(self.market.url, f"/{role}", path=PATH, auth={"token": token}, transports=["websocket"])
-        )
-        person = Person(id, role, client)
+        person = Person(id, role, await self.server.connect(id, role, f"/{role}"))
         self.people.append(person)
         return person
 
@@ -139,7 +99,7 @@ class Scenario:
         return id
 
     async def get(self, path: str, **query: Any) -> httpx.Response:
-        return await self.market.api.get(path, params=query or None)
+        return await self.server.request("GET", f"{API}{path}", params=query or None)
 
     async def read(self, path: str, **query: Any) -> Any:
         response = await self.get(path, **query)
@@ -147,45 +107,72 @@ class Scenario:
         return response.json()
 
     async def post(self, path: str, body: Any) -> httpx.Response:
-        return await self.market.api.post(path, json=body)
+        return await self.server.request("POST", f"{API}{path}", body)
 
     async def put(self, path: str, body: Any) -> httpx.Response:
-        return await self.market.api.put(path, json=body)
+        return await self.server.request("PUT", f"{API}{path}", body)
+
+
+@dataclass
+class Market(Scenario):
+    """A scenario at a server of the test kit."""
+
+    server: Harness
 
     async def listen(self) -> None:
-        """Wait until all clients have received what was sent so far; it is in `heard` of each person then.
+        """Everything that was sent so far has arrived, and is in `heard` of each person then.
 
         Statistics are left out: when they come depends on when others came.
         """
-        served = self.market.oyez.systems["bookings"]
-        await served.outbox.drained()
-        end = f"end-{next(self.market.numbers)}"
+        await self.server.settle()
         for person in self.people:
-            # Events arrive in the order of the log: after this one nothing is missing.
-            await served.publisher.emit(TypingIndicator(user_id=end, typing=True), ROOMS[person.role](person.id))
-        async with asyncio.timeout(PATIENCE):
-            for person in self.people:
-                person.heard = []
-                async for event in person.client.events():
-                    word = event.args[0].get("userId", "") if event.name == "typing:indicator" else ""
-                    if word == end:
-                        break
-                    # Two devices of one person receive the end markers of both.
-                    if not word.startswith("end-") and event.name != "dashboard:stats_update":
-                        person.heard.append((event.name, event.args[0]))
+            events = person.client.take_pending()
+            person.heard = [(one.name, one.data) for one in events if one.name != STATS]
 
     async def causes(self, act: Awaitable[Any]) -> dict[str, list[str]]:
         """The events that each person receives because of `act`; persons without events are left out."""
         await self.listen()
         await act
         await self.listen()
-        return {self.name(person): [name for name, _ in person.heard] for person in self.people if person.heard}
+        return {person.id: [name for name, _ in person.heard] for person in self.people if person.heard}
 
-    def id(self, name: str) -> str:
-        return f"{name}-{self.number}"
+    async def await_event(self, person: Person, event: str, **fields: Any) -> dict[str, Any]:
+        """Let time pass until an event arrives that is sent at most once a second; its data.
 
-    def name(self, person: Person) -> str:
-        return person.id.rpartition("-")[0]
+        What sends it works by itself: nothing says when it begins to wait for the clock.
+        """
+        client: TestClient = person.client
+        async with asyncio.timeout(PATIENCE):
+            while not any(one.name == event for one in client.pending):
+                await self.server.advance(STEP)
+                await asyncio.sleep(0.001)
+        data: dict[str, Any] = (await client.expect_event(event, **fields)).data
+        return data
+
+
+@dataclass
+class RealServer:
+    """A server that is served in the test's own loop."""
+
+    market: shops.Market
+    stack: AsyncExitStack
+
+    async def request(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        return await self.market.call(method, path, body, **options)
+
+    async def connect(self, user: str, role: str, namespace: str) -> Client:
+        auth = {"token": self.market.oyez.signer.sign_user(user, role, {}, 600.0)}
+        entering = connect(self.market.url, namespace, path=PATH, auth=auth, transports=["websocket"])
+        return await self.stack.enter_async_context(entering)
+
+
+@asynccontextmanager
+async def open_two(database_url: str, data: Path) -> AsyncIterator[tuple[Scenario, Scenario]]:
+    """A scenario in each of two servers that share a database and a log."""
+    settings = Settings(oyez_data=str(data), database_url=database_url, port=0)
+    async with AsyncExitStack() as stack:
+        here, there = [await stack.enter_async_context(shops.serve(Oyez([system], settings))) for _ in range(2)]
+        yield Scenario(RealServer(here, stack)), Scenario(RealServer(there, stack))
 
 
 def partner_body(name: str, **changes: Any) -> dict[str, Any]:

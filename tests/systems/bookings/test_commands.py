@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from oyez.service import typing
-from tests.systems.bookings.market import SERVICE, Person, Scenario, open_two
+from oyez.service.typing import SILENCE
+from tests.systems.bookings.market import LOCATION, SERVICE, STATS, Market, Person, open_two
 
 TOLD = "booking:status_updated"
 WATCHED = "booking:updated"
@@ -20,7 +20,7 @@ WATCHED = "booking:updated"
 class Cast:
     """One booking with its clients. Ada tracks her booking; Eve, Mallory and idle are not concerned."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Market) -> None:
         self.scenario = scenario
         self.booking = ""
 
@@ -42,7 +42,7 @@ class Cast:
 
 
 @pytest.fixture
-async def cast(scenario: Scenario) -> Cast:
+async def cast(scenario: Market) -> Cast:
     return await Cast(scenario).gather()
 
 
@@ -188,8 +188,7 @@ async def test_servers_that_share_a_database_and_a_log_agree_on_the_winner(
             for event in (TOLD, "partner:assigned"):
                 _, [told] = await ada.client.expect_event(event)
                 assert told["bookingId"] == booking
-        await scenario.listen()
-        assert ada.heard == []
+        await ada.client.expect_nothing()
 
 
 # Working.
@@ -213,7 +212,7 @@ async def test_a_booking_goes_its_way_to_the_earnings(cast: Cast) -> None:
     }
 
 
-async def test_many_at_once_do_not_get_in_each_others_way(scenario: Scenario) -> None:
+async def test_many_at_once_do_not_get_in_each_others_way(scenario: Market) -> None:
     pairs = [(await scenario.customer(f"ada{n}"), await scenario.partner(f"bob{n}")) for n in range(8)]
     way = ["PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"]
 
@@ -331,7 +330,7 @@ async def test_a_location_reaches_the_client_that_tracks_an_accepted_booking(cas
     await cast.move("PARTNER_ACCEPTED")
     await cast.scenario.listen()
     await cast.bob.done("location:update", place(51.5))
-    _, [update] = await cast.ada.client.expect_event("partner:location_update")
+    update = await cast.scenario.await_event(cast.ada, LOCATION)
     assert (update["bookingId"], update["location"]) == (cast.booking, place(51.5))
     await cast.scenario.listen()
     assert not any(person.heard for person in cast.scenario.people)
@@ -340,16 +339,18 @@ async def test_a_location_reaches_the_client_that_tracks_an_accepted_booking(cas
 async def test_places_come_at_most_once_a_second_and_the_newest_wins(cast: Cast) -> None:
     await cast.move("PARTNER_ACCEPTED")
     await cast.scenario.listen()
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for step in range(10):
+    oyez, began = cast.scenario.server, cast.scenario.server.now
+    await cast.bob.done("location:update", place(51))
+    first = await cast.scenario.await_event(cast.ada, LOCATION)
+    for step in range(1, 10):
+        await oyez.advance(0.01)
         await cast.bob.done("location:update", place(51 + step / 100))
-    _, [first] = await cast.ada.client.expect_event("partner:location_update")
-    _, [second] = await cast.ada.client.expect_event("partner:location_update")
-    assert loop.time() - began >= 1.0
-    assert first["location"] == place(51.0)
+    second = await cast.scenario.await_event(cast.ada, LOCATION)
+    assert oyez.now - began >= 1.0
+    assert first["location"] == place(51)
     assert second["location"] == place(51.09)
     assert first["timestamp"] < second["timestamp"]
+    await oyez.advance(5)
     await cast.scenario.listen()
     assert cast.ada.heard == []
 
@@ -362,24 +363,23 @@ async def test_a_location_is_sent_for_each_active_booking(cast: Cast) -> None:
     await cast.scenario.listen()
     await cast.bob.done("location:update", place(51.5))
     for person, booking in ((cast.ada, cast.booking), (cast.eve, other)):
-        _, [update] = await person.client.expect_event("partner:location_update")
-        assert update["bookingId"] == booking
+        assert (await cast.scenario.await_event(person, LOCATION))["bookingId"] == booking
 
 
 async def test_a_waiting_location_is_not_sent_after_the_booking(cast: Cast) -> None:
     await cast.move("PARTNER_ACCEPTED", "IN_PROGRESS")
     await cast.bob.done("location:update", place(51.5))
-    await cast.ada.client.expect_event("partner:location_update")
+    await cast.scenario.await_event(cast.ada, LOCATION)
     await cast.bob.done("location:update", place(51.6))
     await cast.move("COMPLETED")
     other = await cast.scenario.book(cast.ada, cast.bob)
     await cast.ada.done("booking:track", other)
     await cast.bob.done("booking:accept", other)
     await cast.bob.done("location:update", place(51.7))
-    await cast.ada.client.expect_event("partner:location_update")
+    await cast.scenario.await_event(cast.ada, LOCATION)
     await cast.bob.done("location:update", place(51.8))
     # What waited for the first booking was due earlier than what waits for this one.
-    _, [update] = await cast.ada.client.expect_event("partner:location_update")
+    update = await cast.scenario.await_event(cast.ada, LOCATION)
     assert (update["bookingId"], update["location"]) == (other, place(51.8))
 
 
@@ -460,7 +460,7 @@ async def test_a_message_is_read_once(cast: Cast) -> None:
     assert (await cast.bob.refused("message:mark_read", "no-such-message"))[0] == "forbidden"
 
 
-async def test_the_same_person_in_two_roles_is_two_parties(scenario: Scenario) -> None:
+async def test_the_same_person_in_two_roles_is_two_parties(scenario: Market) -> None:
     """A user who is a partner for some services and a customer of others."""
     customer, partner = await scenario.customer("kim"), await scenario.partner("kim")
     await scenario.book(customer, partner)
@@ -488,29 +488,28 @@ async def test_a_new_tracker_receives_the_last_location_at_once(cast: Cast) -> N
     await cast.bob.done("booking:accept", cast.booking)
     await cast.ada.done("booking:track", cast.booking)
     await cast.bob.done("location:update", place(51.4))
-    _, [first] = await cast.ada.client.expect_event("partner:location_update")
+    first = await cast.scenario.await_event(cast.ada, LOCATION)
     tab = await cast.scenario.enter("customer", cast.ada.id)
     await tab.done("booking:track", cast.booking)
-    _, [last] = await tab.client.expect_event("partner:location_update")
+    last = (await tab.client.expect_event(LOCATION)).data
     assert last == first
     assert (last["bookingId"], last["location"]) == (cast.booking, place(51.4))
     await cast.bob.done("booking:status_update", {"bookingId": cast.booking, "status": "IN_PROGRESS"})
     await cast.bob.done("booking:status_update", {"bookingId": cast.booking, "status": "COMPLETED"})
     late = await cast.scenario.enter("customer", cast.ada.id)
     await late.done("booking:track", cast.booking)
-    await late.client.expect_nothing("partner:location_update", timeout=0.2)
+    await late.client.expect_nothing(LOCATION)
 
 
 # Typing.
 
 
-async def test_typing_ends_by_itself(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_typing_ends_by_itself(cast: Cast) -> None:
     """When the typist is silent, sends, or has gone; and once."""
 
     async def expect(typing: bool, person: Person) -> None:
-        while (event := await cast.bob.client.expect_event("typing:indicator")).args[0]["userId"] != person.id:
-            pass
-        assert event.args[0] == {"userId": person.id, "typing": typing}
+        event = await cast.bob.client.expect_event("typing:indicator")
+        assert event.data == {"userId": person.id, "typing": typing}
 
     tab = await cast.scenario.enter("customer", cast.ada.id)
     message = {"recipientId": cast.bob.id, "message": "Hello"}
@@ -528,14 +527,15 @@ async def test_typing_ends_by_itself(cast: Cast, monkeypatch: pytest.MonkeyPatch
     await expect(True, cast.ada)
     await tab.client.disconnect()
     await expect(False, cast.ada)
-    monkeypatch.setattr(typing, "SILENCE", 0.2)
     await cast.ada.done("typing:start", cast.bob.id)
     await expect(True, cast.ada)
+    await cast.scenario.server.advance(SILENCE - 1)
+    await cast.bob.client.expect_nothing("typing:indicator")
+    await cast.scenario.server.advance(1)
     await expect(False, cast.ada)
     # Neither the message nor the end of the connection reports again what has ended.
     await cast.ada.done("message:send", message)
-    await cast.scenario.listen()
-    assert [name for name, _ in cast.bob.heard if name == "typing:indicator"] == []
+    await cast.bob.client.expect_nothing("typing:indicator")
 
 
 async def test_typing_is_shown_to_the_other_side(cast: Cast) -> None:
@@ -562,7 +562,7 @@ async def test_typing_to_strangers_is_refused(cast: Cast) -> None:
 async def test_only_the_caller_receives_requested_statistics(cast: Cast) -> None:
     await cast.scenario.listen()
     assert await cast.idle.done("request:stats") == {}
-    _, [statistics] = await cast.idle.client.expect_event("dashboard:stats_update")
+    statistics = (await cast.idle.client.expect_event(STATS)).data
     of_http = await cast.scenario.read("/statistics")
     assert {**statistics, "timestamp": ""} == {**of_http, "timestamp": ""}
     assert statistics["activeBookings"] >= 1

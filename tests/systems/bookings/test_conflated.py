@@ -1,8 +1,6 @@
 """The events of `bookings` with a limit of one a second, and the statistics. On each kind of database."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,15 @@ from sqlalchemy import Connection, insert, select, update
 
 from oyez.contract import Money, Time
 from oyez.service.database.tables import jobs
-from oyez.service.days import begin_of_day, end_of_day
+from oyez.service.days import end_of_day
+from oyez.systems.bookings import system
 from oyez.systems.bookings.tables import bookings, count_statistics, to_cents, told
 from oyez.systems.bookings.transactions import DAY_BEGINS, INTERVAL, begin_day, send_statistics
-from tests.support.clock import PATIENCE
-from tests.support.tasks import Spawn
-from tests.systems.bookings.market import Person, Scenario, open_market, open_two
+from oyez.testing import start
+from tests.support.clock import WALL_TIME
+from tests.systems.bookings.market import LOCATION, STATS, Market, Person, open_two
 
 DAY = 86_400_000
-STATS = "dashboard:stats_update"
 NOTHING = {
     "bookingsToday": 0,
     "pendingBookings": 0,
@@ -34,20 +32,13 @@ NOTHING = {
 }
 
 
-@pytest.fixture
-async def scenario(database_url: str, tmp_path: Path) -> AsyncIterator[Scenario]:
-    """The first scenario of a market of its own: statistics count all users."""
-    async with open_market(database_url, tmp_path) as market, market.scenario() as scenario:
-        yield scenario
-
-
-async def statistics(scenario: Scenario) -> dict[str, Any]:
+async def statistics(scenario: Market) -> dict[str, Any]:
     found: dict[str, Any] = await scenario.read("/statistics")
     del found["timestamp"]
     return found
 
 
-async def test_statistics_are_counted_from_what_is_there(scenario: Scenario) -> None:
+async def test_statistics_are_counted_from_what_is_there(scenario: Market) -> None:
     assert await statistics(scenario) == NOTHING
     ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
     waiting, rejected, coming, begun, done, off = [await scenario.book(ada, bob) for _ in range(6)]
@@ -78,7 +69,7 @@ async def test_statistics_are_counted_from_what_is_there(scenario: Scenario) -> 
     }
 
 
-async def test_yesterday_counts_for_what_is_still_open_and_for_earnings(scenario: Scenario) -> None:
+async def test_yesterday_counts_for_what_is_still_open_and_for_earnings(scenario: Market) -> None:
     ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
     await scenario.book(ada, bob)
     done = await scenario.book(ada, bob)
@@ -89,35 +80,41 @@ async def test_yesterday_counts_for_what_is_still_open_and_for_earnings(scenario
         day_before = {"created_at": bookings.c.created_at - DAY, "changed_at": bookings.c.changed_at - DAY}
         connection.execute(update(bookings).values(day_before))
 
-    await scenario.market.oyez.database.run(age)
+    await scenario.server.database.run(age)
     assert await statistics(scenario) == {**NOTHING, "activeBookings": 1, "registeredPartners": 1}
     earnings = await scenario.read(f"/partners/{bob.id}/earnings")
     assert (earnings["todayEarnings"], earnings["totalEarnings"], earnings["completedBookings"]) == (0, 129.5, 1)
 
 
-async def hear_until(monitor: Person, pending: int) -> list[tuple[float, int]]:
+async def hear_until(scenario: Market, monitor: Person, pending: int) -> list[tuple[float, int]]:
     """The times of statistics and their pending bookings, up to the first with `pending` of them."""
     heard: list[tuple[float, int]] = []
     while not heard or heard[-1][1] != pending:
-        _, [told] = await monitor.client.expect_event(STATS)
-        heard.append((Time(told["timestamp"]).seconds, told["pendingBookings"]))
+        heard.append(read_statistics(await scenario.await_event(monitor, STATS)))
     return heard
 
 
-async def test_monitors_get_statistics_as_they_change_at_most_once_a_second(scenario: Scenario) -> None:
+def read_statistics(told: dict[str, Any]) -> tuple[float, int]:
+    return Time(told["timestamp"]).seconds, told["pendingBookings"]
+
+
+async def test_monitors_get_statistics_as_they_change_at_most_once_a_second(scenario: Market) -> None:
     root, idle, ada = (
         await scenario.admin(),
         await scenario.admin("idle", monitoring=False),
         await scenario.customer("ada"),
     )
-    for _ in range(5):
+    await scenario.book(ada)
+    heard = await hear_until(scenario, root, 1)
+    for _ in range(4):
         await scenario.book(ada)
-    heard = await hear_until(root, 5)
+    heard += await hear_until(scenario, root, 5)
     # The first at once, the last when its second is over, and nothing in between.
     assert len(heard) == 2
     assert heard[1][0] - heard[0][0] >= INTERVAL - 0.001
-    await root.client.expect_nothing(STATS)
-    await idle.client.expect_nothing(STATS)
+    await scenario.server.advance(10 * INTERVAL)
+    for admin in (root, idle):
+        await admin.client.expect_nothing(STATS)
 
 
 async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> None:
@@ -126,51 +123,52 @@ async def test_processes_keep_one_pace(database_url: str, tmp_path: Path) -> Non
         for _ in range(3):
             await scenario.book(ada)
             await other.book(eve)
-        heard = await hear_until(root, 6)
+        heard: list[tuple[float, int]] = []
+        while not heard or heard[-1][1] != 6:
+            _, [told] = await root.client.expect_event(STATS)
+            heard.append(read_statistics(told))
     assert all(after - before >= INTERVAL - 0.001 for (before, _), (after, _) in pairwise(heard))
 
 
 @pytest.mark.parametrize(("counted", "sent"), [(-5_000, False), (-1, False), (900, False), (1_000, True)])
 async def test_statistics_that_another_process_has_overtaken_are_counted_again(
-    scenario: Scenario, counted: int, sent: bool
+    scenario: Market, counted: int, sent: bool
 ) -> None:
     """A process may pause between its count and its transaction: what it counted before is outdated."""
-    last = await put_last_statistics(scenario, time.time())
+    last = await put_last_statistics(scenario, scenario.server.now)
     assert await send(scenario, last + counted) is sent
 
 
-async def test_the_pace_counts_from_when_statistics_are_sent(scenario: Scenario) -> None:
-    last = await put_last_statistics(scenario, time.time() - 60)
+async def test_the_pace_counts_from_when_statistics_are_sent(scenario: Market) -> None:
+    last = await put_last_statistics(scenario, scenario.server.now - 60)
     # The count was long ago, and is sent now: the next one must not follow at once.
     assert await send(scenario, last + 1_000)
     assert not await send(scenario, last + 3_000)
 
 
-async def test_a_clock_that_is_put_back_does_not_stop_statistics(scenario: Scenario) -> None:
+async def test_a_clock_that_is_put_back_does_not_stop_statistics(scenario: Market) -> None:
     root, ada = await scenario.admin(), await scenario.customer("ada")
-    await put_last_statistics(scenario, time.time() + 3_600)
+    await put_last_statistics(scenario, scenario.server.now + 3_600)
     await scenario.book(ada)
-    assert await hear_until(root, 1)
+    assert await hear_until(scenario, root, 1)
 
 
-async def put_last_statistics(scenario: Scenario, moment: float) -> int:
+async def put_last_statistics(scenario: Market, moment: float) -> int:
     """Write when the last statistics were sent, as another process does; in milliseconds."""
     milliseconds = int(moment * 1_000)
-    await scenario.market.oyez.database.run(
+    await scenario.server.database.run(
         lambda connection: connection.execute(insert(told), {"what": "statistics", "told_at": milliseconds})
     )
     return milliseconds
 
 
-async def send(scenario: Scenario, counted_at: int) -> bool:
+async def send(scenario: Market, counted_at: int) -> bool:
     """Send statistics as a process does that counted them then."""
-    counted = await scenario.market.oyez.database.read(count_statistics, 0)
-    return await scenario.market.oyez.systems["bookings"].outbox.run(send_statistics, counted, counted_at, INTERVAL)
+    counted = await scenario.server.database.read(count_statistics, 0)
+    return await scenario.server.run(send_statistics, counted, counted_at, INTERVAL)
 
 
-async def test_two_devices_of_a_partner_share_the_rate_of_locations(
-    database_url: str, tmp_path: Path, spawn: Spawn
-) -> None:
+async def test_two_devices_of_a_partner_share_the_rate_of_locations(database_url: str, tmp_path: Path) -> None:
     """Each device is connected to another process, and both send their locations all the time."""
     async with open_two(database_url, tmp_path) as (scenario, other):
         ada, phone = await scenario.customer("ada"), await scenario.partner("bob")
@@ -179,33 +177,31 @@ async def test_two_devices_of_a_partner_share_the_rate_of_locations(
         await phone.done("booking:accept", booking)
         await ada.done("booking:track", booking)
         loop = asyncio.get_running_loop()
-        newest, end = 0.0, loop.time() + 2.5 * INTERVAL
-        heard: list[tuple[float, float]] = []
+        began, newest = loop.time(), 0.0
+        places: list[float] = []
 
-        async def listen() -> None:
-            async for event in ada.client.events():
-                if event.name == "partner:location_update":
-                    heard.append((loop.time(), event.args[0]["location"]["latitude"]))
-                    if heard[-1][1] == newest and loop.time() > end:
-                        return
+        async def listen(until: float | None = None) -> None:
+            """Read what has arrived, up to the location `until`."""
+            while until not in places if until else any(event.name == LOCATION for event in ada.client.pending):
+                _, [update] = await ada.client.expect_event(LOCATION)
+                places.append(update["location"]["latitude"])
 
-        listening = spawn(listen())
-        while loop.time() < end:
+        while loop.time() < began + 2.5 * INTERVAL:
             for device in (phone, tablet):
                 newest += 0.01
                 await device.done("location:update", {"latitude": newest, "longitude": 0})
+            await listen()
             # As often as a device may.
             await asyncio.sleep(0.1)
-        async with asyncio.timeout(PATIENCE):
-            await listening
-    gaps = [after - before for (before, _), (after, _) in pairwise(heard)]
-    assert min(gaps) > 0.7 * INTERVAL, "what differs is the way"
-    places = [latitude for _, latitude in heard]
+        await listen(until=newest)
+        seconds = loop.time() - began
+    # Without a common rate, it is about twice as many.
+    assert len(places) <= seconds / INTERVAL + 1
     assert places == sorted(places)
 
 
 @pytest.mark.parametrize("change", ["partner", "kyc", "command"])
-async def test_every_counted_change_sends_statistics(scenario: Scenario, change: str) -> None:
+async def test_every_counted_change_sends_statistics(scenario: Market, change: str) -> None:
     ada, bob = await scenario.customer("ada"), await scenario.partner("bob")
     booking = await scenario.book(ada, bob)
     root = await scenario.admin()
@@ -220,58 +216,54 @@ async def test_every_counted_change_sends_statistics(scenario: Scenario, change:
         "kyc": {"pendingKyc": 1},
         "command": {"pendingBookings": 1, "activeBookings": 0},
     }[change]
-    while True:
-        _, [told] = await root.client.expect_event(STATS)
-        if wanted.items() <= told.items():
-            break
+    while not wanted.items() <= (await scenario.await_event(root, STATS)).items():
+        pass
 
 
 # Today.
 
 
-async def test_today_ends_at_midnight_where_the_operator_is(tmp_path: Path) -> None:
+async def test_today_ends_at_midnight_where_the_operator_is() -> None:
     """Monitors learn that nothing has happened on the new day yet, though nothing happens."""
-    zone = "Pacific/Auckland"
-    late = end_of_day(time.time(), ZoneInfo(zone)) - time.time() - 3.0
-    async with (
-        open_market(f"sqlite:///{tmp_path}/a.sqlite", tmp_path, lambda: time.time() + late, time_zone=zone) as market,
-        market.scenario() as scenario,
-    ):
+    zone = ZoneInfo("Pacific/Auckland")
+    midnight = end_of_day(WALL_TIME, zone)
+    async with start(system, at=midnight - 60, time_zone=zone.key) as oyez:
+        scenario = Market(oyez)
         root, ada = await scenario.admin(), await scenario.customer("ada")
         await scenario.book(ada)
-        _, [told] = await root.client.expect_event(STATS)
+        told = await scenario.await_event(root, STATS)
         assert (told["bookingsToday"], told["pendingBookings"]) == (1, 1)
-        _, [told] = await root.client.expect_event(STATS)
+        await oyez.advance(midnight - oyez.now)
+        told = await scenario.await_event(root, STATS)
         assert (told["bookingsToday"], told["pendingBookings"]) == (0, 1)
-        assert Time(told["timestamp"]).seconds >= begin_of_day(time.time() + late, ZoneInfo(zone))
+        assert Time(told["timestamp"]).seconds >= midnight
 
 
 @pytest.mark.parametrize(("ago", "sent"), [(-3.0, False), (2.0, True)])
-async def test_the_new_day_waits_for_the_second_to_end(scenario: Scenario, ago: float, sent: bool) -> None:
-    # In the future, as by the clock of another process: however slow this test is, the second has not ended.
-    last = await put_last_statistics(scenario, time.time() - ago)
-    await scenario.market.oyez.systems["bookings"].outbox.run(begin_day, "statistics", {})
+async def test_the_new_day_waits_for_the_second_to_end(scenario: Market, ago: float, sent: bool) -> None:
+    last = await put_last_statistics(scenario, scenario.server.now - ago)
+    await scenario.server.run(begin_day, "statistics", {})
 
     def read(connection: Connection) -> tuple[int, float]:
         due = select(jobs.c.due).where(jobs.c.kind == DAY_BEGINS)
         return connection.execute(select(told.c.told_at)).scalar_one(), connection.execute(due).scalar_one()
 
-    told_at, due = await scenario.market.oyez.database.read(read)
+    told_at, due = await scenario.server.database.read(read)
     assert (told_at > last) is sent
     if not sent:
-        assert due <= time.time() + INTERVAL
+        assert due <= scenario.server.now + INTERVAL
 
 
-async def test_sums_may_be_larger_than_amounts(scenario: Scenario) -> None:
+async def test_sums_may_be_larger_than_amounts(scenario: Market) -> None:
     root, ada, bob = await scenario.admin(), await scenario.customer("ada"), await scenario.partner("bob")
     done = [await scenario.book(ada, bob) for _ in range(3)]
     most = to_cents(Money("9999999999999.99"))
-    await scenario.market.oyez.database.run(lambda connection: connection.execute(update(bookings).values(amount=most)))
+    await scenario.server.database.run(lambda connection: connection.execute(update(bookings).values(amount=most)))
     for booking in done:
         for status in ("PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"):
             await bob.done("booking:status_update", {"bookingId": booking, "status": status})
     for number in (1, 2, 3):
-        _, [earned] = await bob.client.expect_event("earnings:updated")
+        earned = (await bob.client.expect_event("earnings:updated")).data
         assert earned["todayEarnings"] == earned["totalEarnings"] == number * most / 100
     assert (await scenario.read(f"/partners/{bob.id}/earnings"))["totalEarnings"] == 3 * most / 100
     assert (await root.done("request:stats")) == {}

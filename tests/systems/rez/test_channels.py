@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from oyez.client import Client
 from oyez.systems.rez.contract import contract
+from oyez.testing import TestClient
 from tests.systems.rez.market import Market
 
 
@@ -13,7 +13,7 @@ def example(event: str, **changes: Any) -> dict[str, Any]:
     return {**contract.events[event].example, **changes}
 
 
-async def subscribe(client: Client, channel: str) -> list[str]:
+async def subscribe(client: TestClient, channel: str) -> list[str]:
     """The rooms that it means; it must be allowed."""
     reply = await client.call("subscribe", {"channel": channel})
     assert reply["ok"], reply
@@ -22,22 +22,18 @@ async def subscribe(client: Client, channel: str) -> list[str]:
     return rooms
 
 
-async def unsubscribe(client: Client, channel: str) -> list[str]:
+async def unsubscribe(client: TestClient, channel: str) -> list[str]:
     reply = await client.call("unsubscribe", {"channel": channel})
     assert reply["ok"], reply
     rooms: list[str] = reply["rooms"]
     return rooms
 
 
-async def refusal(client: Client, channel: str) -> str:
+async def refusal(client: TestClient, channel: str) -> str:
     reply = await client.call("subscribe", {"channel": channel})
     assert reply["ok"] is False
     code: str = reply["error"]["code"]
     return code
-
-
-async def move(market: Market, order_id: str, status: str) -> None:
-    await market.do("POST", f"/orders/{order_id}/status", {"status": status})
 
 
 # Orders.
@@ -50,20 +46,20 @@ async def test_orders_means_all_open_ones_and_those_to_come(market: Market) -> N
         await market.place_order("or1-2", "or1")
         (told,) = (await client.expect_event("order_status_update")).args
         assert (told["orderId"], told["status"]) == ("or1-2", "placed")
-        await move(market, "or1-1", "confirmed")
+        await market.move_order("or1-1", "confirmed")
         (told,) = (await client.expect_event("order_status_update")).args
         assert (told["orderId"], told["status"]) == ("or1-1", "confirmed")
         # Another device that has not subscribed stays as it is; one that comes is subscribed.
         await other.expect_nothing()
         async with market.connect("or1") as later:
-            await move(market, "or1-2", "confirmed")
+            await market.move_order("or1-2", "confirmed")
             await later.expect_event("order_status_update")
 
 
 async def test_a_new_follower_of_an_order_receives_its_last_location_at_once(market: Market) -> None:
     await market.place_order("or9-1", "or9")
     for status in ("confirmed", "preparing", "ready", "dispatched"):
-        await move(market, "or9-1", status)
+        await market.move_order("or9-1", status)
     async with market.connect("or9") as client:
         await subscribe(client, "order:or9-1")
         await client.expect_nothing()
@@ -79,7 +75,7 @@ async def test_a_new_follower_of_an_order_receives_its_last_location_at_once(mar
         (told,) = (await client.expect_event("order_location_update")).args
         assert told["location"]["address"] == "Quay Street"
     for status in ("out_for_delivery", "delivered"):
-        await move(market, "or9-1", status)
+        await market.move_order("or9-1", status)
     async with market.connect("or9") as client:
         await subscribe(client, "order:or9-1")
         await client.expect_nothing()
@@ -119,7 +115,7 @@ async def test_one_order_by_either_name(market: Market, form: str) -> None:
         assert await subscribe(customer, form.format(order_id)) == [f"order:{order_id}"]
         assert await refusal(stranger, form.format(order_id)) == "forbidden"
         await subscribe(admin, form.format(order_id))
-        await move(market, order_id, "confirmed")
+        await market.move_order(order_id, "confirmed")
         for client in (customer, admin):
             await client.expect_event("order_status_update")
         await stranger.expect_nothing()
@@ -134,12 +130,12 @@ async def test_a_room_is_left_when_no_other_subscription_needs_it(market: Market
         assert await unsubscribe(client, "order_or5-1") == []
         await subscribe(client, "order:or5-1")
         assert await unsubscribe(client, "orders") == ["order:or5-2"]
-        await move(market, "or5-2", "confirmed")
+        await market.move_order("or5-2", "confirmed")
         await client.expect_nothing()
-        await move(market, "or5-1", "confirmed")
+        await market.move_order("or5-1", "confirmed")
         await client.expect_event("order_status_update")
         assert await unsubscribe(client, "order:or5-1") == ["order:or5-1"]
-        await move(market, "or5-1", "preparing")
+        await market.move_order("or5-1", "preparing")
         await market.place_order("or5-3", "or5")
         await client.expect_nothing()
 
@@ -277,7 +273,7 @@ async def test_subscriptions_come_back_with_the_next_connection(market: Market) 
                 await subscribe(client, channel)
         await unsubscribe(client, "offers")
     async with market.connect("re1") as again:
-        await move(market, "re1-1", "confirmed")
+        await market.move_order("re1-1", "confirmed")
         await again.expect_event("order_status_update")
         await market.publish("new_offer", example("new_offer"))
         await again.expect_nothing()

@@ -1,13 +1,11 @@
 """Sessions of `rez` as clients see them: greeting, renewal, expiry, refusals, limits and disconnection."""
 
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from oyez.client import ConnectRefused, connect
 from oyez.contract import Identity
 from oyez.errors import TOKEN_INVALID, RefusedError
 from oyez.runtime.client import Client as ServerClient
@@ -15,94 +13,89 @@ from oyez.server.types import Handshake
 from oyez.service.auth.tokens import Signer
 from oyez.systems.rez import payloads
 from oyez.systems.rez.channels import Channels
-from oyez.systems.rez.sessions import LONGEST_RETRY, MAX_ADDRESSES, MAX_SESSION_AGE, Sessions
-from tests.support.js_client import JsConnectError, JsDriver
-from tests.systems.rez.market import PATH, Market, open_market
+from oyez.systems.rez.sessions import LONGEST_RETRY, MAX_ADDRESSES, MAX_SESSION_AGE, REFRESH_BEFORE, Sessions
+from oyez.testing import Harness
+from tests.support.js_client import JsDriver
+from tests.support.served import Served, serve
+from tests.systems.rez.market import PATH, Market
 
 NOW = 1_700_000_000.0
+
+
+@pytest.fixture(scope="module")
+def oyez_settings(oyez_settings: dict[str, Any]) -> dict[str, Any]:
+    return {**oyez_settings, "jwt_leeway": 0.0}
 
 
 # Coming.
 
 
-async def test_an_official_client_is_greeted(market: Market, js: JsDriver) -> None:
-    client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
+async def test_an_official_client_is_greeted(served: Served, js: JsDriver) -> None:
+    client = await js.connect(served.url, path=PATH, query={"token": served.token("ada")})
     (greeting,) = await client.expect_event("connected")
     assert greeting == {"userId": "ada", "socketId": client.id, "timestamp": greeting["timestamp"]}
+    assert await client.call("heartbeat", {"timestamp": 1776358830000.5}) == {"ok": True}
+    (ack,) = await client.expect_event("heartbeat_ack")
+    assert ack["timestamp"] == 1776358830000.5
+    assert ack["serverTime"].endswith("Z")
+    await client.disconnect()
+    await client.expect("disconnect", reason="io client disconnect")
+    assert client.events() == []
 
 
 async def test_the_claim_of_the_document_names_the_user_too(market: Market) -> None:
-    async with connect(market.url, path=PATH, auth={"token": market.token("ada", userId="ada")}) as client:
-        assert (await client.expect_event("connected")).args[0]["userId"] == "ada"
+    await market.enter("ada", userId="ada")
 
 
-async def test_the_token_of_the_address_comes_first(market: Market, js: JsDriver) -> None:
-    query, auth = {"token": market.token("ada")}, {"token": market.token("bob")}
-    client = await js.connect(market.url, path=PATH, query=query, auth=auth)
-    assert (await client.expect_event("connected"))[0]["userId"] == "ada"
-    with pytest.raises(JsConnectError):
-        await js.connect(market.url, path=PATH, query={"token": "nonsense"}, auth=auth)
+async def test_the_token_of_the_address_comes_first(oyez: Harness) -> None:
+    auth = {"token": oyez.sign_token("bob")}
+    client = await oyez.connect(query={"token": oyez.sign_token("ada")}, auth=auth)
+    await client.expect_event("connected", userId="ada")
+    await oyez.expect_refused("token_invalid", query={"token": "nonsense"}, auth=auth)
 
 
-async def test_a_refusal_says_when_to_come_again(market: Market, js: JsDriver) -> None:
-    async with market.connect("ada"):
-        """From here on the count starts again."""
+async def test_a_refusal_says_when_to_come_again(market: Market) -> None:
     for attempts in (1, 2, 3):
-        with pytest.raises(JsConnectError) as refused:
-            await js.connect(market.url, path=PATH, auth={"token": "nonsense"})
-        assert refused.value.data == {
+        assert await market.oyez.expect_refused("token_invalid", token="nonsense") == {
             "code": "token_invalid",
             "reason": "token_invalid",
             "attempts": attempts,
             "nextRetry": 1000 * 2 ** (attempts - 1),
         }
-    async with market.connect("ada"):
-        """It has succeeded."""
-    with pytest.raises(ConnectRefused) as refused_again:
-        async with connect(market.url, path=PATH, auth={}):
-            pass
-    assert (refused_again.value.data["code"], refused_again.value.data["attempts"]) == ("token_missing", 1)
+    await market.enter("ada")
+    # It has succeeded: the count starts again.
+    assert (await market.oyez.expect_refused("token_missing"))["attempts"] == 1
 
 
 # Staying.
 
 
-async def test_a_heartbeat_is_answered(market: Market, js: JsDriver) -> None:
-    client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
-    assert await client.call("heartbeat", {"timestamp": 1776358830000.5}) == {"ok": True}
-    (ack,) = await client.expect_event("heartbeat_ack")
-    assert ack["timestamp"] == 1776358830000.5
-    assert ack["serverTime"].endswith("Z")
-
-
 async def test_a_client_that_sends_too_much_receives_one_error(market: Market) -> None:
-    # The limit is for each user, and other tests have used ada's.
-    async with market.connect("eve") as client:
-        for number in range(70):
-            await client.emit("heartbeat", {"timestamp": number})
-        for _ in range(60):
-            await client.expect_event("heartbeat_ack")
-        (problem,) = (await client.expect_event("connection_error")).args
-        assert (problem["reason"], problem["attempts"]) == ("rate_limited", 1)
-        assert 0 < problem["nextRetry"] <= 1000
-        (error,) = (await client.expect_event("error")).args
-        assert error["code"] == "rate_limited"
-        await client.expect_nothing()
+    client = await market.enter("eve")
+    for number in range(70):
+        await client.emit("heartbeat", {"timestamp": number}, ack=False)
+    for _ in range(60):
+        await client.expect_event("heartbeat_ack")
+    problem = (await client.expect_event("connection_error")).data
+    assert (problem["reason"], problem["attempts"]) == ("rate_limited", 1)
+    assert 0 < problem["nextRetry"] <= 1000
+    await client.expect_event("error", code="rate_limited")
+    await client.expect_nothing()
 
 
-async def test_a_token_is_renewed_and_the_connection_lasts(market: Market, js: JsDriver) -> None:
+async def test_a_token_is_renewed_and_the_connection_lasts(market: Market) -> None:
     # Of two tokens with the same end one is too old to be renewed: its end is the first's.
-    signed_at = time.time() - 57
-    old = market.token("old", lifetime=60, signed_at=signed_at, auth_time=time.time() - MAX_SESSION_AGE)
-    token = market.token("ada", "admin", lifetime=60, signed_at=signed_at, flavour="mint")
-    client = await js.connect(market.url, path=PATH, query={"token": token})
-    dying = await js.connect(market.url, path=PATH, query={"token": old})
-    (refresh,) = await client.expect_event("token_refresh")
-    assert refresh["expiresIn"] in (60, 61)
-    await dying.expect("disconnect")
+    oyez = market.oyez
+    client = await market.enter("ada", "admin", lifetime=240, flavour="mint")
+    dying = await market.enter("old", lifetime=240, auth_time=oyez.now - MAX_SESSION_AGE)
+    await oyez.advance(240 - REFRESH_BEFORE + 1)
+    refresh = (await client.expect_event("token_refresh")).data
+    assert refresh["expiresIn"] == 240
+    await oyez.advance(120)
+    await dying.expect_disconnect()
     assert (await client.call("heartbeat", {"timestamp": 1}))["ok"]
-    again = await js.connect(market.url, path=PATH, query={"token": refresh["newToken"]})
-    assert (await again.expect_event("connected"))[0]["userId"] == "ada"
+    again = await oyez.connect(token=refresh["newToken"])
+    await again.expect_event("connected", userId="ada")
     # It is the same person's, with the same role.
     assert (await again.call("subscribe", {"channel": "order:any"}))["ok"]
 
@@ -110,32 +103,23 @@ async def test_a_token_is_renewed_and_the_connection_lasts(market: Market, js: J
 # Going.
 
 
-async def test_an_expired_session_is_notified_before_it_ends(market: Market, js: JsDriver) -> None:
-    token = market.token("ada", lifetime=2, auth_time=time.time() - MAX_SESSION_AGE)
-    client = await js.connect(market.url, path=PATH, query={"token": token})
-    await client.expect("disconnect")
-    assert [name for name, _ in client.events()] == ["connected", "session_expired", "disconnected"]
-    expired, disconnected = (args[0] for _, args in client.events()[1:])
-    assert expired["message"] == "Please sign in again."
-    assert expired["expiredAt"].endswith("Z")
-    assert disconnected["reason"] == "token_expired"
+async def test_an_expired_session_is_notified_before_it_ends(market: Market) -> None:
+    client = await market.enter("ada", lifetime=120, auth_time=market.oyez.now - MAX_SESSION_AGE)
+    await market.oyez.advance(121)
+    await client.expect_disconnect()
+    expired = await client.expect_event("session_expired", message="Please sign in again.")
+    assert expired.data["expiredAt"].endswith("Z")
+    await client.expect_event("disconnected", reason="token_expired")
+    await client.expect_nothing()
 
 
 async def test_a_server_that_stops_says_so(tmp_path: Path, js: JsDriver) -> None:
-    async with open_market(tmp_path) as market:
-        client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
+    async with serve(tmp_path / "data", "rez") as served:
+        client = await js.connect(served.url, path=PATH, query={"token": served.token("ada")})
         await client.expect_event("connected")
-        market.served.process.terminate()
+        served.process.terminate()
         assert (await client.expect_event("disconnected"))[0]["reason"] == "server_shutdown"
         await client.expect("disconnect")
-
-
-async def test_a_client_that_disconnects_receives_nothing(market: Market, js: JsDriver) -> None:
-    client = await js.connect(market.url, path=PATH, query={"token": market.token("ada")})
-    await client.expect_event("connected")
-    await client.disconnect()
-    await client.expect("disconnect", reason="io client disconnect")
-    assert client.events() == []
 
 
 # Renewing, to the second.
