@@ -42,7 +42,7 @@ def run_load(script: Script, *arguments: str, mode: str = "listen", timeout: str
     """A round of the load generator (--count is among `arguments`) against a server that follows `script`."""
     with FakeServer(script) as server:
         command = [str(BUILD / "load"), mode, "--port", str(server.port), "--timeout", timeout, *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = [line for line in result.stdout.splitlines() if line.startswith("{")]
     return Outcome(result.returncode, json.loads(lines[-1]) if lines else {}, result.stderr)
 
@@ -50,7 +50,7 @@ def run_load(script: Script, *arguments: str, mode: str = "listen", timeout: str
 def run_publish(script: Script, count: int = 1, burst: int = 1) -> Outcome:
     with FakeServer(script) as server:
         command = [str(BUILD / "publish"), str(server.port), "/bench/events", "token", str(count), str(burst), "0"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return Outcome(result.returncode, {"output": result.stdout}, result.stderr)
 
 
@@ -181,7 +181,7 @@ def test_no_server_listens() -> None:
     with FakeServer(lambda peer: None) as server:
         pass
     command = [str(BUILD / "load"), "listen", "--port", str(server.port), "--count", "1"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == REFUSED
     assert "Connection refused" in result.stderr
 
@@ -239,7 +239,7 @@ def test_clients_that_come_and_go_say_so() -> None:
     "arguments", [["shout"], ["listen"], ["listen", "--port", "x"], ["listen", "--no-such-option"]]
 )
 def test_wrong_arguments(arguments: list[str]) -> None:
-    result = subprocess.run([str(BUILD / "load"), *arguments], capture_output=True, text=True, timeout=5, check=False)
+    result = subprocess.run([str(BUILD / "load"), *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == USAGE
     assert "load: " in result.stderr
 

@@ -20,6 +20,7 @@ from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
 from oyez.settings import Settings
 from tests.support import py_client
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.round_robin import NGINX, balance, balance_by_nginx
 from tests.support.served import Served, serve
@@ -270,7 +271,7 @@ async def test_a_crowd_is_sent_away_in_batches_and_misses_nothing(tmp_path: Path
             # For its sake the node is still there.
             await silent.readuntil(RESTARTING)
             assert await probe(prober) == {"/readyz": 503, "/healthz": 200}
-            async with httpx.AsyncClient(base_url=one.url) as newcomer:
+            async with httpx.AsyncClient(base_url=one.url, timeout=PATIENCE) as newcomer:
                 with pytest.raises(httpx.ConnectError):
                     await newcomer.get("/readyz")
         assert await asyncio.wait_for(one.process.wait(), LONG_WAIT) == 0

@@ -528,7 +528,7 @@ async def test_what_is_not_spoken_is_refused_as_shown(tmp_path: Path) -> None:
         "sec-websocket-version": "13",
         "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
-    async with serve(tmp_path / "data", "quotes") as served, httpx.AsyncClient() as client:
+    async with serve(tmp_path / "data", "quotes") as served, httpx.AsyncClient(timeout=PATIENCE) as client:
         for _, request, status, answer in find_rows(read("protocol"), "a client asks for"):
             method, _, query = bare(request).partition(" ")
             websocket = method == "WebSocket"

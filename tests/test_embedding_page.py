@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from tools.docs.tables import read
 
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsDriver
 from tests.support.terminal import run_line, start_program
 from tests.test_docs import find_blocks
@@ -73,7 +74,7 @@ async def test_the_fastapi_example_works_with_what_the_page_installs(tmp_path: P
         client = await js.connect(
             f"{url}/", path="/live/quotes/socket.io/", auth={"token": token}, transports=["websocket"]
         )
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
             answer = await http.post("/offers/o-1/withdraw", params={"user_id": "ada"})
         assert re.fullmatch(r"\w+\.\d+", answer.json()["position"])
         (offer, *_) = await client.expect_event("quote:offer:updated")

@@ -64,7 +64,7 @@ class Shop:
 
     async def publish(self, event: str, **data: Any) -> None:
         headers = {"authorization": f"Bearer {self._signer.sign_service('shop', None)}"}
-        async with httpx.AsyncClient() as back_end:
+        async with httpx.AsyncClient(timeout=PATIENCE) as back_end:
             response = await back_end.post(
                 f"{self.url}/shop/events", json={"event": event, "data": data}, headers=headers
             )

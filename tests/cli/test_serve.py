@@ -24,6 +24,7 @@ from oyez.client import connect, open_connection
 from oyez.protocol.engineio import SERVER_SHUTDOWN
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system
+from tests.support.clock import PATIENCE
 from tests.support.served import Served
 from tests.support.terminal import ORDERS, Calls, Running, plain_environment, run, run_line, sign, start, start_program
 
@@ -70,7 +71,7 @@ async def test_the_commands_that_are_shown_work(folder: Path, system: str) -> No
             await listening.expect_out(r"^\d\d:\d\d:\d\d\.\d{3}  \S+  \{.*ada.*\}$" if name == "quotes" else "order")
         async with connect(url, path=f"/{name}/socket.io/", auth={"token": token.out.strip()}):
             pass
-        async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE) as client:
             assert (await client.post(f"{url}/{name}/events", json=[])).json()["positions"] == []
 
 
@@ -105,7 +106,9 @@ async def test_settings_come_from_the_file_the_environment_and_flags(folder: Pat
     environ = {"WS_PATH": "/environment", "PING_INTERVAL": "8"}
     async with start(folder, "serve", "quotes", "--ws-path", "/flag/", **environ) as serving:
         url = (await serving.expect_out(r"listens at (\S+)"))[1]
-        async with httpx.AsyncClient(base_url=url, params={"EIO": "4", "transport": "polling"}) as client:
+        async with httpx.AsyncClient(
+            base_url=url, params={"EIO": "4", "transport": "polling"}, timeout=PATIENCE
+        ) as client:
             opened = (await client.get("/flag")).text
             assert '"pingInterval":8000,"pingTimeout":6000' in opened
             assert [(await client.get(path)).status_code for path in ("/file", "/environment")] == [404, 404]
@@ -147,7 +150,7 @@ async def test_requests_leave_no_trace_in_the_log_and_warnings_do(folder: Path) 
         folder, "serve", "quotes", "--port", "0", "--shutdown-timeout", "0.1", LOG_LEVEL="warning"
     ) as serving:
         url = (await serving.expect_out(r"listens at (\S+)"))[1]
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
             assert (await client.get("/nowhere")).status_code == 404
             assert (await client.post("/quotes/events", json={})).status_code == 401
             assert (await client.get("/quotes/socket.io/?EIO=4&transport=polling")).status_code == 200
@@ -243,7 +246,7 @@ async def test_a_reader_that_leaves_ends_it_quietly(folder: Path) -> None:
 
 
 async def test_probes_are_answered(served: Served) -> None:
-    async with httpx.AsyncClient(base_url=served.url) as client:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE) as client:
         assert (await client.get("/healthz")).json() == {"alive": True}
         systems = {name: {"log": "ok", "database": "ok"} for name in ("quotes", "orders")}
         assert (await client.get("/readyz")).json() == {"ready": True, "keys": "ok", "systems": systems}
@@ -266,7 +269,9 @@ async def test_sighup_starts_a_single_process_again_with_the_settings_that_are_t
             assert await client.expect_disconnect() == "transport close"
             assert client.connection.transport.close_code == SERVER_SHUTDOWN.code
         assert (await read_banner(serving))[0] == url
-        async with httpx.AsyncClient(base_url=url, params={"EIO": "4", "transport": "polling"}) as http:
+        async with httpx.AsyncClient(
+            base_url=url, params={"EIO": "4", "transport": "polling"}, timeout=PATIENCE
+        ) as http:
             assert '"pingInterval":8000' in (await http.get("/quotes/socket.io/")).text
         assert (await serving.stop(signal.SIGTERM)).status == 0
 
@@ -284,7 +289,7 @@ async def test_whatever_the_umask_files_are_for_the_owner_and_both_families_are_
     line = f"umask 0; mkdir -m 777 oyez-data; exec {sys.executable} -m oyez.cli serve quotes --host :: --port 0"
     async with start_program(folder, "sh", "-c", line) as serving:
         port = (await serving.expect_out(r"listens at http://\[::1\]:(\d+)"))[1]
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             for host in ("127.0.0.1", "[::1]"):
                 assert (await client.get(f"http://{host}:{port}/healthz")).status_code == 200
         files = [path for path in (folder / "oyez-data").rglob("*") if path.is_file()]
@@ -328,7 +333,7 @@ def test_a_folder_of_another_user_is_one_line(words: str) -> None:
         folder.chmod(0o755)
         (folder / "oyez-data").mkdir(mode=0o700 if os.getuid() == 0 else 0)
         line = [sys.executable, "-c", STRANGER, *words.split()]
-        ended = subprocess.run(line, cwd=folder, env=plain_environment(), capture_output=True, text=True, timeout=30)
+        ended = subprocess.run(line, cwd=folder, env=plain_environment(), capture_output=True, text=True, timeout=60)
     (error,) = ended.stderr.splitlines()
     assert ended.returncode == 1
     assert "oyez-data" in error and "cannot be used by user" in error

@@ -14,6 +14,7 @@ import pytest
 from oyez.client import connect
 from tests.cli.test_serve import read_banner
 from tests.support import py_client
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsDriver
 from tests.support.terminal import Running, find_signer, sign, start
 
@@ -33,7 +34,7 @@ def lives(pid: int) -> bool:
 
 async def publish(folder: Path, url: str, numbers: Sequence[int]) -> None:
     key = find_signer(folder).sign_service("quotes", None)
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}) as client:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE) as client:
         for number in numbers:
             body = {"event": "quote:offer:updated", "data": {**OFFER, "offerId": str(number)}}
             assert (await client.post(f"{url}/quotes/events", json=body)).status_code == 200
@@ -79,7 +80,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_miss_nothing(
         for client in clients:
             got = [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(3)]
             assert got == [*"012"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(after := find_workers(serving)) < 2:  # noqa: ASYNC110 - nothing says when
                 await asyncio.sleep(0.01)
         assert before[1] in after and before[0] not in after
@@ -95,7 +96,7 @@ async def test_a_worker_that_is_stopped_is_noticed_and_replaced(folder: Path) ->
         clients = [await js.connect(url, path=PATH, auth=auth, **options) for _ in range(12)]
         before = find_workers(serving)
         os.kill(before[0], signal.SIGSTOP)
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
             await until_answering(http, 1)
             found = await serving.expect_note('"event": "a worker does not answer and is killed"')
             assert f'"pid": {before[0]}' in found.string
@@ -110,7 +111,7 @@ async def test_a_worker_that_is_stopped_is_noticed_and_replaced(folder: Path) ->
 
 
 async def until_answering(http: httpx.AsyncClient, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await fetch_team(http)) != {"configured": 2, "answering": count}:  # noqa: ASYNC110 - nothing says when
             await asyncio.sleep(0.05)
 
@@ -130,7 +131,7 @@ async def test_a_supervisor_that_was_paused_kills_no_worker(folder: Path) -> Non
     async with start(folder, *words) as serving:
         url, _ = await read_banner(serving)
         before = find_workers(serving)
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
             await until_answering(http, 2)
         for pid in (serving.process.pid, *before):
             os.kill(pid, signal.SIGSTOP)
@@ -138,7 +139,7 @@ async def test_a_supervisor_that_was_paused_kills_no_worker(folder: Path) -> Non
         await asyncio.sleep(3.5)
         for pid in (*before, serving.process.pid):
             os.kill(pid, signal.SIGCONT)
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
             await until_answering(http, 2)
         assert find_workers(serving) == before
 
@@ -165,7 +166,7 @@ async def test_on_sighup_workers_are_replaced_and_clients_miss_nothing(folder: P
             got = [(await client.expect_event("quote:offer:updated"))[0]["offerId"] for _ in range(110)]
             assert got == [str(number) for number in range(110)]
         assert not before & set(find_workers(serving))
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
             opened = (await http.get(f"{url}{PATH}?EIO=4&transport=polling")).text
             assert '"pingInterval":8000' in opened
         assert (await serving.stop(signal.SIGINT)).status == 0
@@ -178,7 +179,7 @@ async def test_workers_without_a_supervisor_stop(folder: Path) -> None:
             workers = find_workers(serving)
             serving.process.kill()
             assert await client.expect_disconnect() == "transport close"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while any(map(lives, workers)):  # noqa: ASYNC110 - nothing says when
                 await asyncio.sleep(0.05)
 

@@ -8,6 +8,7 @@ from standardwebhooks import Webhook
 
 from tests.cli.test_publish import PACKED
 from tests.service.webhooks.receiver import serve_receiver
+from tests.support.clock import PATIENCE
 from tests.support.served import Served
 from tests.support.terminal import ORDERS, Calls, Ended
 
@@ -65,6 +66,6 @@ def test_no_server_listens(oyez: Calls, words: list[str]) -> None:
 async def test_a_key_for_webhooks(oyez: Calls, served: Served) -> None:
     where = ["--oyez-data", served.settings.oyez_data]
     made = await asyncio.to_thread(oyez, "token", ORDERS, "--service", "--scope", "webhooks", *where)
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {made.out.strip()}"}) as client:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {made.out.strip()}"}, timeout=PATIENCE) as client:
         answer = await client.get(f"{served.url}/orders/webhooks")
     assert answer.json()["events"] == ["order:packed"]

@@ -14,6 +14,7 @@ from oyez.client import (
     join,
 )
 from tests.client.peer import Peer, serve_script
+from tests.support.clock import PATIENCE
 from tests.support.tasks import Spawn
 
 WAYS = [("polling",), ("websocket",), ("polling", "websocket")]
@@ -143,7 +144,7 @@ async def test_the_client_disconnects(peer: Peer, ways: tuple[str, ...]) -> None
     async with connect(peer.url, transports=ways) as client:
         await client.disconnect()
         assert await client.expect_disconnect() == "io client disconnect"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await gone == "client disconnect"
 
 

@@ -11,6 +11,7 @@ from websockets.asyncio.server import ServerConnection
 from oyez.client import ConnectFailed, connect, join, open_connection
 from oyez.protocol import engineio
 from tests.client.peer import Peer, serve_bytes, serve_peer, serve_script
+from tests.support.clock import PATIENCE
 
 # Failures.
 
@@ -75,7 +76,7 @@ async def test_a_dropped_connection_says_nothing(peer: Peer) -> None:
     async with connect(peer.url, transports=["websocket"]) as client:
         client.connection.drop()
         assert await client.expect_disconnect() == "transport error"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await gone == "transport close"
 
 
@@ -106,7 +107,7 @@ async def test_it_can_play_dead() -> None:
                 client.connection.answers_pings = answers
                 await client.expect_event("pinged")
                 await client.emit("alive")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE):
                     assert await heard.get() == expected
 
 

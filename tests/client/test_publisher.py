@@ -38,6 +38,7 @@ from tests.client import parcels
 from tests.client.faults import FaultyServer, Reply
 from tests.client.parcels import DepotOpen, Moved, Opened, Packed, Seen, contract, customer, depot, parcel, root
 from tests.client.publishers import MAKERS, Both, Make
+from tests.support.clock import PATIENCE
 from tests.support.served import Served, serve
 from tests.support.tasks import Spawn
 
@@ -353,11 +354,13 @@ async def test_settings_of_httpx(served: Served, faulty: FaultyServer) -> None:
     """A proxy stands for all of them."""
     key = served.service_key("parcels")
     packed = Packed(parcel_id="p-1", customer_id="bob")
-    with SyncPublisher("http://nowhere.invalid", contract, key, http=lambda: httpx.Client(proxy=faulty.url)) as sync:
+    with SyncPublisher(
+        "http://nowhere.invalid", contract, key, http=lambda: httpx.Client(proxy=faulty.url, timeout=PATIENCE)
+    ) as sync:
         faulty.faults.append(Reply(200, '{"position": "p", "rooms": []}'))
         assert (await asyncio.to_thread(sync.publish, packed)).position == "p"
     async with Publisher(
-        "http://nowhere.invalid", contract, key, http=lambda: httpx.AsyncClient(proxy=faulty.url)
+        "http://nowhere.invalid", contract, key, http=lambda: httpx.AsyncClient(proxy=faulty.url, timeout=PATIENCE)
     ) as publisher:
         faulty.faults.append(Reply(200, '{"position": "q", "rooms": []}'))
         assert (await publisher.publish(packed)).position == "q"

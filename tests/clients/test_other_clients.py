@@ -51,7 +51,7 @@ async def test_a_client_of_version_2_is_refused_before_it_connects(shop: Served)
             client = await open_javascript(driver, shop, "socket.io-client-2.5", transports)
             assert (await client.until("connect_error"))[0]["message"] in ("xhr poll error", "websocket error")
             assert not client.find("connect")
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         answer = await http.get(f"{shop.url}{PATH}?EIO=3&transport=polling")
     assert (answer.status_code, answer.json()["message"]) == (400, "Unsupported protocol version")
 
@@ -166,7 +166,7 @@ async def enter(websocket: ClientConnection, **auth: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("client", ["elephant.io", "SocketIOClient"])
 async def test_an_upgrade_without_a_probe(shop: Served, client: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         opened = await http.get(f"{shop.url}{PATH}?EIO=4&transport=polling")
         sid = json.loads(opened.text[1:])["sid"]
     async with open_websocket(shop, f"EIO=4&transport=websocket&sid={sid}") as websocket:

@@ -61,7 +61,7 @@ async def act() -> None:
         code: models.ErrorCode = answer["error"]["code"]
         answer["price"]  # wrong
         print(code)
-    await client.call("buy", ({"stallId": "s", "buyerId": "b", "count": 2}, {"idempotencyKey": "k"}), timeout=5)
+    await client.call("buy", ({"stallId": "s", "buyerId": "b", "count": 2}, {"idempotencyKey": "k"}), timeout=60)
     await client.call("buy", {"stallId": "s"})  # wrong
     await client.call("list", (5, None))
     await client.call("list", "5")  # wrong

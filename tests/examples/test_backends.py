@@ -88,7 +88,7 @@ class Shop:
     backend: str
 
     async def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             return await client.post(f"{self.backend}{path}", json=body, headers=headers)
 
     async def token(self, user: str, role: str) -> str:

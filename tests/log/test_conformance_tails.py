@@ -9,6 +9,7 @@ from oyez.errors import LogUnavailableError
 from oyez.log.log import Log
 from tests.log.backends import RETENTION, Clock, OpenLog
 from tests.log.verbs import Heard, control, entry, numbers, read_all, tailing, volatile
+from tests.support.clock import PATIENCE
 from tests.support.tasks import Spawn
 
 # Tails.
@@ -171,9 +172,9 @@ async def test_tails_end_when_the_log_is_closed(log: Log, spawn: Spawn) -> None:
         tail = spawn(log.tail(heard.deliver))
         await asyncio.sleep(0)
         await log.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await tail
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await log.tail(heard.deliver)
 
 

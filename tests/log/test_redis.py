@@ -18,7 +18,7 @@ from oyez.log.log import epoch_of, number_of
 from oyez.log.redis import RedisLog
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import entry, numbers, read_all, tailing, volatile
-from tests.support.clock import until
+from tests.support.clock import PATIENCE, until
 from tests.support.logged import capture_logs
 from tests.support.proxy import Proxy
 from tests.support.tasks import Spawn
@@ -60,7 +60,7 @@ async def test_without_redis_appending_fails_soon_and_works_again_with_it(node: 
     began = time.monotonic()
     with pytest.raises(LogUnavailableError, match="Redis cannot be used"):
         await node.append([entry(2)])
-    assert time.monotonic() - began < redis.TIMEOUT + 1
+    assert time.monotonic() - began < redis.TIMEOUT + 10
     server.start()
     await node.append([entry(3)])
     assert await read_all(node, start) == [1, 3]
@@ -75,7 +75,7 @@ async def test_a_tail_goes_on_where_it_was_when_redis_comes_back(node: RedisLog,
         assert numbers(await heard.wait_for(2)) == [1, 2]
         await node.append([entry(3)])
         assert numbers(await heard.wait_for(3)) == [1, 2, 3]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not any(kept.volatile for kept in heard.entries):
                 await node.broadcast(volatile(4))
                 await asyncio.sleep(0.05)
@@ -132,7 +132,7 @@ async def test_a_redis_that_hangs_is_not_waited_for(
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             with pytest.raises(LogUnavailableError, match="no answer within"):
                 await node.append([entry(1)])
     finally:
@@ -207,14 +207,14 @@ class Failing:
     async def __aenter__(self) -> Callable[[], Awaitable[None]]:
         self._started = asyncio.Event()
         self._task = asyncio.create_task(self._log.tail(lambda batch: self._started.set()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not self._started.is_set():
                 await self._log.broadcast(volatile(0))
                 await asyncio.sleep(0.01)
         return self._fails
 
     async def _fails(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             with pytest.raises(LogUnavailableError, match="a new epoch has begun"):
                 await self._task
 

@@ -22,7 +22,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.log.sqlite_file import FORMATS
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
-from tests.support.clock import until
+from tests.support.clock import PATIENCE, until
 from tests.support.logged import capture_logs
 from tests.support.tasks import Spawn
 
@@ -220,7 +220,7 @@ async def test_a_deleted_file_is_a_new_epoch(path: Path, node: SqliteLog, spawn:
     assert epoch_of(after) != epoch_of(before)
     with pytest.raises(KeyError):
         await node.read(before, "/", frozenset(), 10)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(LogUnavailableError, match="a new epoch has begun"):
             await tail
 
@@ -229,7 +229,7 @@ async def test_a_node_that_only_reads_notices_that_the_file_is_gone(
     path: Path, open_node: Open, quick_watch: None, spawn: Spawn
 ) -> None:
     here, there = await open_node(), await open_node()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         tails = [spawn(log.tail(Heard().deliver)) for log in (here, there)]
         await asyncio.sleep(0.01)
         path.unlink()

@@ -15,6 +15,7 @@ from oyez.ops.health import health_routes
 from oyez.server.delivery import probe
 from oyez.service.app import Oyez
 from oyez.settings import Settings
+from tests.support.clock import PATIENCE
 from tests.support.shops import shop
 
 FINE = {"log": "ok", "database": "ok"}
@@ -62,7 +63,7 @@ async def test_all_is_well(tmp_path: Path) -> None:
 
 
 async def expect_ready(client: httpx.AsyncClient, status: int) -> httpx.Response:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (ready := await client.get("/readyz")).status_code != status:  # noqa: ASYNC110 - probes ask, too
             await asyncio.sleep(0.01)
     return ready

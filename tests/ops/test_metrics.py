@@ -112,7 +112,7 @@ async def test_figures_of_all_workers_are_in_one_answer(tmp_path: Path) -> None:
     async with serve_process(tmp_path / "data", "quotes", "--workers", "2", METRICS_TOKEN=TOKEN) as served:
 
         async def read() -> str:
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=PATIENCE) as client:
                 return (await client.get(f"{served.url}/metrics", headers=KEY)).text
 
         clients = [

@@ -21,6 +21,7 @@ from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.replies import Failure, FailureEncoder, ReplyCodec
 from oyez.settings import Settings
 from tests.support import py_client
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.market import Token
 from tests.support.serving import PLAIN_PATH, Running, serve
@@ -410,7 +411,7 @@ async def test_errors_of_the_server_itself_have_the_contracts_form(js: JsDriver)
     async with open_shop("success", max_payload=100_000) as shop:
         client = await js.connect(shop.url, auth={"token": "u1"}, transports=["polling"], options={"upgrade": False})
         sid = next(iter(shop.server.registry.connections))
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
             url = f"{shop.url}/socket.io/?EIO=4&transport=polling&sid={sid}"
             assert (await http.post(url, content=b"4" * 200_000)).status_code == 413
         [error] = await client.expect_event("exception")

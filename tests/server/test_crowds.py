@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from oyez.concurrency.cooperative_queue import MAX_QUEUED_BYTES, OVERHEAD, WORK_PER_ITERATION, CooperativeQueue
 from oyez.server.transports.transport import PACKETS_PER_ITERATION
+from tests.support.clock import PATIENCE
 from tests.support.serving import Running, serve
 from tests.support.tasks import Spawn
 from tests.support.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
@@ -14,7 +15,7 @@ from tests.support.wire import TEXT, PollingWire, SocketWire, Wire, encode_frame
 async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) -> int:
     """How much `count` grew in a turn of the loop at most."""
     most, before = 0, count()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not until():
             await asyncio.sleep(0)
             now = count()

@@ -542,7 +542,7 @@ async def serve_suite(ping_interval: float) -> AsyncIterator[Server]:
     namespaces = {"/": Suite(), "/custom": Suite()}
     async with (
         serve(namespaces=namespaces, limits=limits, ping_interval=ping_interval, ping_timeout=PING_TIMEOUT) as running,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=PATIENCE) as http,
         own_tasks() as spawn,
     ):
         yield Server(running, http, spawn)

@@ -1,6 +1,5 @@
 """Clients that a namespace has refused: they are given time to go by themselves, then sent away for good."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -83,10 +82,16 @@ async def test_a_client_that_is_in_another_namespace_stays(running: Running, wir
 
 
 async def test_how_long_is_a_limit() -> None:
-    async with serve(limits={"refused_timeout": 0.1}) as running, SocketWire.begin(running) as wire:
+    limits = {"refused_timeout": 0.1}
+    async with serve(limits=limits, clock=Clock()) as running, SocketWire.begin(running) as wire:
         wire.send_text('40{"refuse":true}')
-        async with asyncio.timeout(2):
-            await wire.expect_close(1000)
+        await wire.expect_text(REFUSAL)
+        await wire.expect_pong()
+        # Half of the time that a client has by default.
+        running.pass_time(1.0)
+        await wire.expect_text("41")
+        await wire.expect_text("1")
+        await wire.expect_close(1000)
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])

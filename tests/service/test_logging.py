@@ -105,7 +105,7 @@ async def fail_everywhere(url: str, token: str) -> None:
     with pytest.raises((ConnectFailed, ConnectRefused)):
         async with connect(url, "/tasting", path=PATH, auth={"token": token}):
             pass
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}) as http:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}, timeout=PATIENCE) as http:
         answer = await http.post(f"{url}/live/faulty/api/fail", json={"text": PAYLOAD})
         assert (answer.status_code, answer.json()["code"]) == (500, "internal")
         assert (await http.post(f"{url}/live/faulty/events?token={token}", json={"text": PAYLOAD})).status_code == 401

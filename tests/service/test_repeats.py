@@ -18,6 +18,7 @@ from oyez.service.database.tables import commands
 from oyez.settings import Settings
 from tests.service.payment_system import system
 from tests.support import served
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsDriver
 from tests.support.shops import Market, serve
 from tests.support.tasks import Spawn
@@ -171,7 +172,7 @@ async def test_an_official_client_that_repeats(market: Market) -> None:
         log.put = put_late  # type: ignore[method-assign]
         assert await client.call("pay", {"amount": 5}, key("id-1"), timeout=0.2) == done(5)
         assert slow.is_set()
-        assert await client.call("pay", {"amount": 5}, key("id-2"), timeout=5) == done(10)
+        assert await client.call("pay", {"amount": 5}, key("id-2")) == done(10)
 
 
 @pytest.mark.parametrize("retention", ["300", "1"], ids=["kept", "forgotten by the log"])
@@ -199,7 +200,7 @@ async def test_a_server_that_is_killed_after_the_commit_of_a_command(
             await asyncio.sleep(float(retention) if retention == "1" else 0)
         async with served.serve(tmp_path / "data", str(FILE), **environ, PORT=port):
             assert await calling == done(5)
-            assert await client.call("pay", {"amount": 5}, key("id-2"), timeout=5) == done(10)
+            assert await client.call("pay", {"amount": 5}, key("id-2")) == done(10)
 
 
 # HTTP writes with an `Idempotency-Key`.
@@ -275,7 +276,7 @@ async def test_members_take_the_key(harness: Harness) -> None:
 async def test_what_is_no_key_is_refused(harness: Harness, keys: list[str]) -> None:
     key = harness.market.oyez.signer.sign_service("till", 60.0)
     headers = [("authorization", f"Bearer {key}"), *(("idempotency-key", key) for key in keys)]
-    async with httpx.AsyncClient(base_url=harness.market.url, headers=headers) as http:
+    async with httpx.AsyncClient(base_url=harness.market.url, headers=headers, timeout=PATIENCE) as http:
         refused = await http.post("/till/api/payments", json=FIVE)
     assert (refused.status_code, refused.json()["code"]) == (400, "malformed")
     assert total(await harness.pay()) == 5
@@ -322,7 +323,7 @@ async def test_a_result_in_the_database_of_which_a_bit_has_changed_is_refused(ha
 
 
 async def pay(server: served.Served, key: str) -> httpx.Response:
-    return await server.request("POST", "/till/api/payments", FIVE, headers={"idempotency-key": key}, timeout=20)
+    return await server.request("POST", "/till/api/payments", FIVE, headers={"idempotency-key": key}, timeout=PATIENCE)
 
 
 async def test_two_processes_get_the_same_key_at_once(tmp_path: Path, database_url: str) -> None:

@@ -12,6 +12,7 @@ import socketio
 from websockets.asyncio.client import connect as open_websocket
 
 from tests.support import py_client
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import Served, serve
 from tests.support.valkey import ValkeyServer
@@ -208,7 +209,7 @@ class PlainFrames:
 
     async def next(self) -> dict[str, Any]:
         while True:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 frame: dict[str, Any] = json.loads(await self._websocket.recv())
             if not str(frame.get("event", "")).startswith(("oyez:", "connect", NEWEST)):
                 return frame

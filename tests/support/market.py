@@ -43,7 +43,7 @@ from oyez.server.namespaces.socket import Socket
 from oyez.server.transports.budget import Budget, Rates
 from oyez.server.types import Handshake, ReceivedEvent
 from oyez.settings import Limits, Settings
-from tests.support.clock import Clock
+from tests.support.clock import PATIENCE, Clock
 from tests.support.parts import make_parts
 
 contract = Contract("market", roles=("customer", "garage", "operations"), default_role="customer")
@@ -310,12 +310,12 @@ class Peer:
         """Send an event and return its acknowledgement."""
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._receive(array, attachments, answer.set_result)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             [result] = msgspec.json.decode(await answer)
         return result
 
     async def expect_event(self, name: str) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             got, data = await self.wire.sent.get()
         assert got == name
         return data
@@ -373,7 +373,7 @@ class Market:
         wire = Wire(Handshake(headers={}, query_string=query, address="::1", secure=False, time=0.0), self.clock)
         everything = {"token": subject, **(auth or {})}
         socket = self.namespaces[namespace].connect(cast(Connection, wire), "sid", everything)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await wire.decided.wait()
         if wire.answer is not None:
             raise Refused(wire.answer)

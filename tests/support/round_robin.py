@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 
+from tests.support.clock import PATIENCE
 from tests.support.proxy import copy
 
 
@@ -104,7 +105,7 @@ async def balance_by_nginx(
     )
     process = await asyncio.create_subprocess_exec(NGINX, "-e", "stderr", "-p", str(folder), "-c", str(file))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not await _answers(port):  # noqa: ASYNC110 - nothing says when
                 await asyncio.sleep(0.02)
         yield f"http://127.0.0.1:{port}"

@@ -61,7 +61,7 @@ class Market:
         return connect(self.url, path=f"{self.prefix}{path}", auth={"token": self.token(subject)}, **options)
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=f"{self.url}{self.prefix}") as client:
+        async with httpx.AsyncClient(base_url=f"{self.url}{self.prefix}", timeout=PATIENCE) as client:
             return await client.request(method, path, **options)
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:

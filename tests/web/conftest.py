@@ -12,6 +12,7 @@ from oyez.settings import Settings
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system
 from tests.support.browser import Browser
+from tests.support.clock import PATIENCE
 from tests.support.shops import Market, serve, shop
 from tests.web import hostile
 
@@ -48,5 +49,5 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="package")
 async def http(market: Market) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=market.url) as client:
+    async with httpx.AsyncClient(base_url=market.url, timeout=PATIENCE) as client:
         yield client

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.web.files import load_files
+from tests.support.clock import PATIENCE
 from tests.support.shops import serve, shop
 
 
@@ -47,7 +48,7 @@ async def test_nothing_else_is_served(http: httpx.AsyncClient) -> None:
 async def test_without_documents_there_are_no_files(settings: Settings) -> None:
     async with (
         serve(Oyez([shop("books")], replace(settings, docs=False))) as market,
-        httpx.AsyncClient(base_url=market.url) as http,
+        httpx.AsyncClient(base_url=market.url, timeout=PATIENCE) as http,
     ):
         for path in ("docs", "docs/", "docs/token", f"docs/files/{load_files().digest}/main.js"):
             assert (await http.get(f"/books/{path}")).status_code == 404

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from oyez.service.app import Oyez
 from oyez.settings import Settings
+from tests.support.clock import PATIENCE
 from tests.support.shops import serve, shop
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -19,7 +20,7 @@ PATHS = ("/", "/book/docs", "/books/", "/a/b%2Fc/d?e=/f/")
 async def test_all_links_of_the_page_lead_somewhere(settings: Settings, kind: str) -> None:
     async with (
         serve(Oyez([shop("books"), shop("fruit")], settings), kind) as market,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=PATIENCE) as http,
     ):
         base = f"{market.url}{market.prefix}"
         # The routes for operators belong to `oyez serve`.

@@ -11,6 +11,7 @@ from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.websocket import encode_close
 from oyez.server.transports.polling import Polling
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.serving import Running, serve, turn_until
 from tests.support.tasks import Spawn
@@ -52,7 +53,7 @@ async def test_an_open_poll_is_ended_by_the_probe(running: Running, polling: Pol
 
 async def test_polls_are_short_while_a_websocket_probes(running: Running, polling: PollingWire) -> None:
     async with candidate_of(running, polling):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             assert await polling.get() == "6"
             assert await polling.get() == "6"
 

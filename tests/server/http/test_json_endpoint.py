@@ -210,7 +210,7 @@ async def test_a_page_of_another_origin_is_refused(running: Running) -> None:
 
 
 async def test_plain_http_is_asked_to_upgrade() -> None:
-    async with serve("asgi") as running, httpx.AsyncClient() as client:
+    async with serve("asgi") as running, httpx.AsyncClient(timeout=PATIENCE) as client:
         answer = await client.get(f"{running.url}{PLAIN_PATH}")
         assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
 

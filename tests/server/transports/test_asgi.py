@@ -7,6 +7,7 @@ import pytest
 from oyez.protocol import engineio
 from oyez.server.transports.asgi import AsgiWebSocket
 from oyez.server.transports.polling import Polling
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.server_steps import open_requests, read_up_to_close, stop, stuff
 from tests.support.serving import PATH, Running, serve, transport_of, turn_until
@@ -272,11 +273,11 @@ async def test_clients_are_notified_when_the_lifespan_ends(mounted: Running, spa
 
 async def test_a_client_that_never_reads_does_not_hold_the_stop_up() -> None:
     async with (
-        serve("asgi", shutdown_timeout=0.3, limits={"close_timeout": 60.0}) as running,
+        serve("asgi", shutdown_timeout=0.3, limits={"close_timeout": 3600.0}) as running,
         SocketWire.connect(running, receive_buffer=4_096) as wire,
     ):
         await stuff(running, wire)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await running.server.stop()
         assert running.server.registry.connections == {}
         await running.settle()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from tests.support.clock import PATIENCE
 from tests.support.serving import PATH, Running
 
 
@@ -36,7 +37,7 @@ async def run_by_hand(
     scope: dict[str, Any] = {"type": "websocket", "scheme": "ws", "path": PATH, "query_string": query, "headers": []}
     if extensions is not None:
         scope["extensions"] = extensions
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await running.server(scope, receive, send)
     return sent
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from oyez.server.transports import budget
@@ -134,21 +135,29 @@ def bomb() -> bytes:
     return encode_frame(TEXT, payload[:-4], rsv=4)
 
 
+def seconds_to_decode() -> float:
+    """How long this machine needs to decode what is in a bomb."""
+    begun = time.monotonic()
+    msgspec.json.decode(b"[1" + b",[]" * 333_000 + b"]")
+    return time.monotonic() - begun
+
+
 async def test_compressed_bombs_do_not_make_others_wait(own: Running) -> None:
     nested = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     text = b'42["x","' + b"[" * 999_000 + b'"]'
     harmless = encode_frame(TEXT, (nested.compress(text) + nested.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4)
     waits = []
+    headers = {"Sec-WebSocket-Extensions": "permessage-deflate"}
     async with SocketWire.connect(own) as bystander:
-        for frame in (bomb(), harmless):
-            async with SocketWire.connect(own, headers={"Sec-WebSocket-Extensions": "permessage-deflate"}) as wire:
-                for _ in range(10):
-                    wire.send(frame)
-                    begun = time.monotonic()
-                    await bystander.expect_echo()
-                    waits.append(time.monotonic() - begun)
-    # 45 ms each before. The median, since this machine may be busy with something else.
-    assert sorted(waits)[len(waits) // 2] < 0.015
+        for frame in (bomb(), harmless) * 8:
+            async with SocketWire.connect(own, headers=headers) as wire:
+                wire.send(frame)
+                begun = time.monotonic()
+                await bystander.expect_echo()
+                waits.append(time.monotonic() - begun)
+    costs = [seconds_to_decode() for _ in range(9)]
+    # Medians: the machine may be busy with something else.
+    assert sorted(waits)[len(waits) // 2] < sorted(costs)[len(costs) // 2]
 
 
 async def test_what_was_made_to_grow_is_paid_for_many_times() -> None:

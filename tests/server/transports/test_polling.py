@@ -11,7 +11,7 @@ import socketio
 from oyez.log.log import Entry
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from tests.support.clock import Clock
+from tests.support.clock import PATIENCE, Clock
 from tests.support.js_client import JsDriver
 from tests.support.serving import PATH, Running, serve, turn_until
 from tests.support.tasks import Spawn
@@ -501,5 +501,5 @@ async def test_polls_that_wait_when_the_server_stops() -> None:
             stopping = running.stop()
             # Not a close packet, which is final for python-socketio.
             assert (await wire.read_answer()).error == (400, UNKNOWN_SESSION)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE):
                 await stopping

@@ -29,7 +29,7 @@ from oyez.settings import Limits, Settings
 from oyez.systems.loader import load_system
 from tests.service import emitter_system
 from tests.service.emitter_system import contract
-from tests.support.clock import until
+from tests.support.clock import PATIENCE, until
 from tests.support.js_client import JsClient, JsDriver, JsEmitter
 from tests.support.logged import capture_logs
 from tests.support.served import Served, serve
@@ -271,7 +271,7 @@ async def test_when_redis_is_back_emitters_work_again(js: JsDriver, own_valkey: 
             harness.emitter = await js.emitter(own_valkey.url, key="hall")
             # The consumer does not receive yet: send again until it does.
             number = 1
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while len(harness.numbers) < 2:
                     number += 1
                     await harness.call(number)
@@ -361,7 +361,7 @@ async def test_sockets_join_leave_and_are_disconnected_on_every_node(
 
         response = await first.request("PUT", "/hall/rooms/box:1/members/user:bob")
         assert response.is_success, response.text
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not bob.events():
                 # The table is read at the same time.
                 await emitter.say(("in", "user:bob"), ("socketsJoin", "box:1"))

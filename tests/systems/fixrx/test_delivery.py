@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from tests.support import py_client
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.served import Served, serve
 
@@ -93,7 +94,9 @@ async def test_the_documents_environment(tmp_path: Path, js: JsDriver) -> None:
         for path in ("/realtime", "/realtime/", PATH):
             client = await js.connect(served.url, path=path, auth=auth)
             assert await client.call("ping") == {"ok": True}
-        async with httpx.AsyncClient(base_url=served.url, params={"EIO": "4", "transport": "polling"}) as browser:
+        async with httpx.AsyncClient(
+            base_url=served.url, params={"EIO": "4", "transport": "polling"}, timeout=PATIENCE
+        ) as browser:
             for origin, status in (("http://localhost:3000", 200), ("http://localhost:3001", 403)):
                 response = await browser.get("/realtime/", headers={"origin": origin})
                 assert response.status_code == status

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.support.clock import PATIENCE
 from tests.support.served import Served
 from tests.systems import contracts
 
@@ -133,7 +134,7 @@ async def test_a_body_of_another_kind_or_size(served: Served) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "u1"), ("POST", "u1")])
 async def test_records_are_put_and_deleted_and_nothing_else(served: Served, method: str, path: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         response = await client.request(method, f"{served.url}/quotes/api/suppliers/{path}")
     assert response.status_code == 405
     assert {*response.headers["allow"].split(", ")} == {"PUT", "DELETE"}
