@@ -136,22 +136,25 @@ def shape_of(message: Event | DeclaredCommand) -> Shape:
     return kinds[0] if len(kinds) == 1 else ("union", tuple(kinds))
 
 
-def shape_of_class(kind: type, positional: bool) -> Shape:
+def shape_of_class(kind: type, positional: bool, around: tuple[type, ...] = ()) -> Shape:
+    """The shape of a class. A class in itself counts as a type that the document cannot show."""
+    if kind in around:
+        return "any"
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
-    fields = {found.encode_name: shape_of_field(found) for found in info.fields}
+    fields = {found.encode_name: shape_of_field(found, (*around, kind)) for found in info.fields}
     if info.tag_field is not None and info.tag is not None:
         fields[info.tag_field] = (("enum", frozenset([info.tag])), False, False)
     return ("arguments", tuple(fields.values())) if positional else ("object", fields)
 
 
-def shape_of_field(found: inspect.Field) -> tuple[Shape, bool, bool]:
+def shape_of_field(found: inspect.Field, around: tuple[type, ...]) -> tuple[Shape, bool, bool]:
     """The shape of a field, True if it may be omitted, True if it may be null."""
-    shape, nullable = shape_of_type(found.type)
+    shape, nullable = shape_of_type(found.type, around)
     return shape, not found.required, nullable
 
 
-def shape_of_type(info: inspect.Type) -> tuple[Shape, bool]:
+def shape_of_type(info: inspect.Type, around: tuple[type, ...] = ()) -> tuple[Shape, bool]:
     """A shape, and True if it may be null."""
     match info:
         case inspect.StrType(max_length=longest) if longest == MAX_ID_LENGTH:
@@ -161,17 +164,17 @@ def shape_of_type(info: inspect.Type) -> tuple[Shape, bool]:
             parts = [
                 part for part in parts if not (isinstance(part, inspect.CustomType) and part.cls is msgspec.UnsetType)
             ]
-            shapes = {freeze(shape_of_type(part)[0]): shape_of_type(part)[0] for part in parts}
+            shapes = {freeze(shape): shape for shape, _ in (shape_of_type(part, around) for part in parts)}
             shape = next(iter(shapes.values())) if len(shapes) == 1 else join_shapes(list(shapes.values()))
             return shape, any(isinstance(part, inspect.NoneType) for part in types)
         case inspect.StructType(cls):
-            return shape_of_class(cls, False), False
+            return shape_of_class(cls, False, around), False
         case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():
-            return ("array", shape_of_type(info.item_type)), False
+            return ("array", shape_of_type(info.item_type, around)), False
         case inspect.TupleType(types):
-            return ("tuple", tuple(shape_of_type(part) for part in types)), False
+            return ("tuple", tuple(shape_of_type(part, around) for part in types)), False
         case inspect.DictType():
-            return ("map", shape_of_type(info.value_type)), False
+            return ("map", shape_of_type(info.value_type, around)), False
         case inspect.LiteralType(values):
             return ("enum", frozenset(values)), False
         case inspect.CustomType(cls):
@@ -183,7 +186,7 @@ def shape_of_type(info: inspect.Type) -> tuple[Shape, bool]:
         case inspect.StrType() | inspect.DateTimeType() | inspect.UUIDType() | inspect.DecimalType():
             return "string", False
         case inspect.Metadata():
-            return shape_of_type(info.type)
+            return shape_of_type(info.type, around)
         case inspect.NoneType():
             return "null", True
     return "any", False

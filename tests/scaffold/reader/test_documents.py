@@ -9,14 +9,11 @@ from oyez.scaffold.reader.model import DocumentError
 from oyez.scaffold.reader.read import MAX_BYTES, read_text, write_contract
 from oyez.systems.loader import load_system
 
-READ = {document: contract for document, contract in DOCUMENTS.items() if Path(document).name != "newsroom.md"}
-"""The reader does not know names that contain an id, which most of `newsroom.md` has."""
 
-
-@pytest.mark.parametrize(("document", "contract"), READ.items(), ids=lambda path: Path(path).name)
+@pytest.mark.parametrize(("document", "contract"), DOCUMENTS.items(), ids=lambda path: Path(path).name)
 def test_nine_of_ten_messages_come_out_right(document: str, contract: str) -> None:
     score = measure(Path(document), load_system(contract).contract)
-    assert score.total >= 13
+    assert score.total >= 8
     assert score.share >= 0.9, score.wrong
     assert score.beyond == []
 

@@ -25,12 +25,12 @@ from oyez.scaffold.reader.notation import (
     parse_values,
     scan,
 )
-from oyez.scaffold.reader.words import NAME, OWN
+from oyez.scaffold.reader.words import NAME, OWN, normalize_name
 
 CALL = re.compile(
     r"(?P<on>[\w.()\[\]'\"`${}:,\s]{0,200}?)\.(?P<verb>emitWithAck|emit|on|once|send)\(\s*(?P<quote>['\"`])(?P<name>[^'\"`]+)(?P=quote)\s*"
 )
-QUOTED_NAME = re.compile(r"[A-Za-z]\w*(?:[:.\-/ ]\w+)*", re.ASCII)
+QUOTED_NAME = re.compile(r"[A-Za-z]\w*(?:[:.\-/ ](?:\w+|\{\w+\}))*", re.ASCII)
 """A name in quotes, which may have several words: `new message`."""
 MAX_CALLS = 300
 """Calls of one block that are read: a block that shows all events of a system has fewer."""
@@ -63,6 +63,7 @@ def find_calls(text: str, line: int) -> Iterator[Call]:
         name = found["name"]
         line += text.count("\n", last, found.start("name"))
         at, last = line, found.start("name")
+        name = normalize_name(name)
         if not QUOTED_NAME.fullmatch(name):
             continue
         rest = text[found.end() : found.end() + MAX_CALL]

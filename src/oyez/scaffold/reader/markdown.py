@@ -1,7 +1,7 @@
 """Reads an event document in Markdown: headings, lists, tables and blocks of code that describe messages."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from oyez.scaffold.reader.code import (
@@ -16,6 +16,7 @@ from oyez.scaffold.reader.model import (
     COMMAND,
     EVENT,
     NO_SAMPLE,
+    ROOT,
     Choice,
     Decision,
     Direction,
@@ -34,9 +35,11 @@ from oyez.scaffold.reader.words import (
     OWN,
     SPAN,
     find_direction,
+    find_named_namespace,
     find_names,
     find_namespace,
     find_patterns,
+    find_sender,
     find_title_name,
     normalize_pattern,
 )
@@ -52,7 +55,8 @@ COLUMNS = {
                   "receivers", "sent to", "goes to", "audience", "who gets it"),
     "senders": ("who", "sender", "from", "role", "roles", "sent by", "allowed", "who may send it", "emitter"),
     "reply": ("result", "reply", "answer", "ack", "acknowledgement", "response", "returns"),
-    "description": ("description", "meaning", "when", "purpose", "what", "what it does", "trigger"),
+    "description": ("description", "meaning", "when", "purpose", "what", "what it does", "trigger", "notes", "note",
+                    "remarks", "comment"),
     "namespace": ("namespace",),
 }  # fmt: skip
 """Titles of columns, and what the columns say."""
@@ -69,13 +73,21 @@ def read_markdown(text: str) -> Document:
     """What a document in Markdown says. Raises DocumentError."""
     document = Document()
     sections = read_sections(text)
+    namespace = find_default_namespace(sections)
     for number, section in enumerate(sections):
-        SectionReader(document, section, find_end(sections, number)).read()
+        SectionReader(document, section, find_end(sections, number), namespace).read()
     for section in sections:
-        read_all_calls(document, section)
+        read_all_calls(document, section, namespace)
     for section in sections:
         read_loose_examples(document, section)
     return document
+
+
+def find_default_namespace(sections: Sequence[Section]) -> str:
+    """The namespace of all messages, if the text of the document names exactly one."""
+    texts = (block.text for section in sections for block in section.blocks if isinstance(block, Paragraph | Item))
+    named = {name for text in texts if (name := find_named_namespace(text)) is not None}
+    return named.pop() if len(named) == 1 else ROOT
 
 
 def find_end(sections: Sequence[Section], number: int) -> int:
@@ -88,11 +100,12 @@ def find_end(sections: Sequence[Section], number: int) -> int:
 class SectionReader:
     """Reads one section."""
 
-    def __init__(self, document: Document, section: Section, end: int) -> None:
+    def __init__(self, document: Document, section: Section, end: int, namespace: str) -> None:
+        """`namespace` is that of messages for which no title names one."""
         self._document = document
         self._section = section
         self._end = end
-        self._namespace = find_namespace(section.path)
+        self._namespace = find_namespace(section.path, namespace)
         self._direction = find_direction(section.path)
         self._current: Message | None = None
         """The message that the next paragraphs and blocks describe."""
@@ -113,6 +126,12 @@ class SectionReader:
                     self._read_code(block)
                 case Paragraph():
                     self._read_paragraph(block)
+
+    @property
+    def _types_arguments(self) -> bool:
+        """True if the section lists what people type, with the arguments behind the names: those without have none."""
+        items = (block.text for block in self._section.blocks if isinstance(block, Item))
+        return any(re.match(r"\W{0,3}`[\w:.-]+(?: <\w+>)+`", text) for text in items)
 
     def _titles_events(self) -> bool:
         return any(EVENT_TITLE.search(title) for title in self._section.parents)
@@ -155,6 +174,9 @@ class SectionReader:
         self._document.sentences.append(block.text)
         self._note_roles(block.text)
         if self._current is not None:
+            if self._current.arguments is None and NOTHING.match(block.text):
+                self._current.arguments = ()
+                return
             self._current.description = self._current.description or block.text
             self._current.text += f"\n{block.text}"
 
@@ -168,6 +190,7 @@ class SectionReader:
             return
         # `join <type> <id>` has its arguments behind the name.
         name, *arguments = names[1].split()
+        shown = any(argument.startswith("<") for argument in arguments)
         arguments = [argument.strip("<>[]{}") for argument in arguments]
         found = find_names(f"`{name}`") if all(re.fullmatch(r"\w+", word) for word in arguments) else []
         is_messages = self._direction is not None or EVENT_TITLE.search(" ".join(self._section.path))
@@ -175,7 +198,11 @@ class SectionReader:
         if found and is_messages and is_message and not self._note_own(name, block.line):
             message = self._begin(name, block.line)
             if arguments and message.arguments is None:
-                message.arguments = tuple(Field(word, Named(word)) for word in dict.fromkeys(arguments))
+                fields = tuple(Field(word, Named(word)) for word in dict.fromkeys(arguments))
+                # What people type has words in an order. Programs send several values as one object.
+                message.arguments = as_arguments(Object(fields)) if shown and len(fields) > 1 else fields
+            elif self._types_arguments and message.arguments is None:
+                message.arguments = ()
             message.end = block.line
             message.description = message.description or (names[2] or "").strip()
 
@@ -246,14 +273,24 @@ class SectionReader:
             if "event" not in kinds and any("room" in title for title in titles):
                 self._note_rooms(" ".join(cells), line)
                 self._note_fixed_room(cells, titles, line)
-        if "event" not in kinds and "command" not in kinds and not ("name" in kinds and self._direction is not None):
+        directed = self._direction is not None or "direction" in kinds or self._names_senders(block, kinds)
+        if "event" not in kinds and "command" not in kinds and not ("name" in kinds and directed):
             return
         for line, cells in block.rows:
             self._read_row({kind: cells[place] for kind, place in kinds.items() if place < len(cells)}, line)
 
+    @staticmethod
+    def _names_senders(block: Table, kinds: Mapping[str, int]) -> bool:
+        """True if a column says of each message whether the server or a client sends it."""
+        place = kinds.get("senders")
+        cells = [] if place is None else [cells[place] for _, cells in block.rows if place < len(cells)]
+        return bool(cells) and all(find_sender(cell) is not None for cell in cells)
+
     def _read_row(self, cells: dict[str, str], line: int) -> None:
         cell = cells.get("event") or cells.get("command") or cells.get("name") or ""
-        direction = find_direction([cells.get("direction", "")]) or self._row_direction(cells)
+        if (sender := find_sender(cells.get("senders", ""))) is not None:
+            cells = {**cells, "senders": ""}
+        direction = find_direction([cells.get("direction", "")]) or sender or self._row_direction(cells)
         names = [name for name in find_names(cell) if not self._note_own(name, line)]
         for name in names:
             message = Message(
@@ -306,7 +343,11 @@ def read_payload(message: Message, cell: str, names: Sequence[str] = ()) -> None
     try:
         values = parse_values(spans[0])
     except NotationError:
-        return
+        try:
+            # `id: string, at: string`: the fields of an object without its braces.
+            values = parse_values(f"{{ {spans[0]} }}")
+        except NotationError:
+            return
     if (
         len(values) == 1
         and not isinstance(values[0].shape, Object | Scalar | Choice)
@@ -374,9 +415,9 @@ def read_reply(cell: str) -> Shape | None:
 # What stands elsewhere.
 
 
-def read_all_calls(document: Document, section: Section) -> None:
+def read_all_calls(document: Document, section: Section, default: str) -> None:
     """Calls in any block: they show arguments of known messages, and messages that nothing else names."""
-    namespace = find_namespace(section.path)
+    namespace = find_namespace(section.path, default)
     for block in section.blocks:
         if not isinstance(block, Code) or block.language not in CODE_LANGUAGES:
             continue

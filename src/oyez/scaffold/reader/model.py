@@ -131,6 +131,8 @@ class Message:
     """All that the document says of it, for sentences such as "`at` may be left out"."""
     end: int = 0
     """The last line of its part of the document."""
+    name_only: bool = False
+    """True if its data does not have the fields whose values are in its name."""
 
     @property
     def key(self) -> tuple[Direction, str, str]:

@@ -277,6 +277,9 @@ class Parser:
             if self.peek().text == "[":
                 return self._read_map()
             fields.append(self._read_field())
+        if fields and all(found.name.isdecimal() for found in fields):
+            # `{"9": 4, "11": 17}` shows the values of some keys.
+            return Value(Map(fields[0].shape), sample_of(fields))
         return Value(Object(tuple(fields), open=left_out), sample_of(fields))
 
     def _read_map(self) -> Value:
@@ -366,12 +369,17 @@ def apply_note(found: Field, note: str) -> Field:
 def reads_types(text: str) -> bool:
     """True if the text is in types (`id: string`) and not in values (`id: "x-1"`)."""
     return (
-        re.search(r":\s*(?:Array<|Record<|\w*\b(?:string|number|boolean|any|unknown)\b)|^\s*\w+\?:", text) is not None
+        re.search(r":\s*(?:Array<|Record<|ISO8601\b|\w*\b(?:string|number|boolean|any|unknown)\b)|^\s*\w+\?:", text)
+        is not None
     )
+
+
+_ISO_TIME = re.compile(r"(:\s*)ISO[ -]?(?:8601)?[ -]?(?:date|time|timestamp|datetime|string)\b", re.IGNORECASE)
 
 
 def parse_values(text: str, types: bool | None = None) -> list[Value]:
     """The values in `text`, which has commas between them. Raises NotationError."""
+    text = _ISO_TIME.sub(r"\1ISO8601", text)
     parser = Parser(scan(text), reads_types(text) if types is None else types)
     values = parser.read_list()
     parser.accept(";")

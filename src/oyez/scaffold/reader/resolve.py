@@ -23,7 +23,7 @@ from oyez.scaffold.reader.model import (
     find_fields,
 )
 from oyez.scaffold.reader.prose import Fact, apply_facts, find_facts, integer_ids, without_last
-from oyez.scaffold.reader.words import singular
+from oyez.scaffold.reader.words import PLACEHOLDER, singular
 
 MAX_FIELDS = 50_000
 """Fields of all messages together: types that contain types with many fields multiply."""
@@ -139,7 +139,29 @@ def resolve(document: Document) -> None:
     share(document)
 
 
+def add_named(message: Message, kind: str) -> None:
+    """Give a message the fields whose values are in its name, such as `orderId` of `order:{orderId}:moved`."""
+    names = PLACEHOLDER.findall(message.name)
+    if not names or message.arguments is None:
+        return
+    arguments, shape = message.arguments, message.arguments[0].shape if len(message.arguments) == 1 else None
+    shown = {found.name for found in (shape.fields if isinstance(shape, Object) else arguments)}
+    added = tuple(Field(name, Scalar(kind)) for name in names if name not in shown)
+    message.name_only = len(added) == len(names)
+    if isinstance(shape, Object):
+        fields = (*added, *(make_key(found, names, kind) for found in shape.fields))
+        message.arguments = (replace(arguments[0], shape=replace(shape, fields=fields)),)
+    else:
+        message.arguments = (*added, *(make_key(found, names, kind) for found in arguments))
+
+
+def make_key(found: Field, names: list[str], kind: str) -> Field:
+    """A field whose value can be a part of a name, if the name has it."""
+    return replace(found, shape=Scalar(kind), optional=False, nullable=False) if found.name in names else found
+
+
 def complete(message: Message, resolver: Resolver) -> None:
+    add_named(message, resolver.ids)
     about = [fact for fact in resolver.facts if fact.message == message.name]
     facts = [*(replace(fact, message="") for fact in find_facts(message.text)), *about]
     if message.arguments is not None:

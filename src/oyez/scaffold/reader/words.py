@@ -5,7 +5,8 @@ from collections.abc import Container, Iterable
 
 from oyez.scaffold.reader.model import COMMAND, EVENT, EVERY, ROOT, Direction
 
-NAME = re.compile(r"[A-Za-z][\w]*(?:[:.\-/][\w]+)*", re.ASCII)
+NAME = re.compile(r"[A-Za-z][\w]*(?:[:.\-/](?:[\w]+|\{\w+\}))*", re.ASCII)
+PLACEHOLDER = re.compile(r"\{(\w+)\}", re.ASCII)
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 """A word in backticks."""
 
@@ -22,6 +23,9 @@ EVENT_WORDS = re.compile(
     re.IGNORECASE,
 )
 EVENT_TITLE = re.compile(r"\bevents?\b|\bmessages?\b|\bnotifications?\b|\bpayloads?\b", re.IGNORECASE)
+
+_VARIES = re.compile(r"\$?\{\s*(?:\w+\.)*(\w+)\s*\}|<(\w+)>|\[(\w+)\](?!\])", re.ASCII)
+"""A part of a name that varies: `{id}`, `${order.id}`, `<id>`, `[id]`."""
 
 OWN = {
     "connect": "The server confirms each connection itself.",
@@ -53,7 +57,19 @@ def find_direction(texts: Iterable[str]) -> Direction | None:
     return None
 
 
-def find_namespace(texts: Iterable[str]) -> str:
+def find_sender(text: str) -> Direction | None:
+    """The direction of what is sent by the one that a cell names, if it names nothing else."""
+    found = re.fullmatch(r"\W*(?:the )?(?:(server|back ?end)|(client|app|browser|device))s?\W*", text, re.IGNORECASE)
+    return None if found is None else EVENT if found[1] else COMMAND
+
+
+def find_named_namespace(text: str) -> str | None:
+    """The namespace of a sentence such as "All messages are in the namespace `/orders`"; None if it names none."""
+    found = re.search(r"\bnamespace\b[^`.]{0,40}`(/\w[\w/-]*)`|`(/\w[\w/-]*)` namespace\b", text, re.IGNORECASE)
+    return None if found is None else found[1] or found[2]
+
+
+def find_namespace(texts: Iterable[str], default: str = ROOT) -> str:
     """The namespace that the innermost of these titles names."""
     for text in reversed(list(texts)):
         if re.search(r"\b(?:all|every|each) namespaces?\b|\bshared\b", text, re.IGNORECASE):
@@ -62,14 +78,14 @@ def find_namespace(texts: Iterable[str]) -> str:
         for span in spans:
             if re.fullmatch(r"/|/\w[\w/-]*", span, re.ASCII):
                 return span
-    return ROOT
+    return default
 
 
 def find_names(text: str) -> list[str]:
     """The names in a cell or at the beginning of an item: words in backticks, or the only word."""
     spans: list[str] = SPAN.findall(text)
     if spans:
-        return [span for span in spans if NAME.fullmatch(span)]
+        return [name for span in spans if NAME.fullmatch(name := normalize_name(span))]
     word = text.strip().strip("*_\"'")
     return [word] if NAME.fullmatch(word) else []
 
@@ -79,8 +95,8 @@ def find_title_name(title: str) -> str | None:
     spans: list[str] = SPAN.findall(title)
     rest = SPAN.sub("", title)
     rest = re.sub(r"^[\d.)\s]+|\b(?:event|command|message)\b|\([^)]*\)|[:*_\s—–-]", "", rest, flags=re.IGNORECASE)
-    if len(spans) == 1 and NAME.fullmatch(spans[0]) and not rest:
-        return spans[0]
+    if len(spans) == 1 and NAME.fullmatch(name := normalize_name(spans[0])) and not rest:
+        return name
     word: str = re.sub(r"^(?:[\d.)\s]+|event:?\s+|command:?\s+)+", "", title.strip().strip("*"), flags=re.IGNORECASE)
     return word if NAME.fullmatch(word) and re.search(r"[:_.]|[a-z][A-Z]", word) and not spans else None
 
@@ -95,12 +111,15 @@ def find_patterns(text: str) -> list[str]:
     return found
 
 
+def normalize_name(text: str) -> str:
+    """The name of a message, with each part that varies in the form `{orderId}`: `order:<orderId>:moved`."""
+    return _VARIES.sub(lambda m: "{%s}" % (m[1] or m[2] or m[3]), text)
+
+
 def normalize_pattern(text: str) -> str | None:
     """A pattern of rooms in the form `user:{userId}`; None if the text is none."""
     text = text.strip("`'\"")
-    text = re.sub(
-        r"\$?\{\s*(?:\w+\.)*(\w+)\s*\}|<(\w+)>|\[(\w+)\](?!\])", lambda m: "{%s}" % (m[1] or m[2] or m[3]), text
-    )
+    text = normalize_name(text)
     if re.fullmatch(r"[A-Za-z][\w-]*(?:[:_./-]?\{\w+\}|[:_./-][\w-]+)*", text, re.ASCII) and "{" in text:
         return text
     return None
@@ -114,7 +133,7 @@ def snake(name: str) -> str:
 
 def pascal(name: str) -> str:
     """A name as Python's classes have it: `order:placed` is `OrderPlaced`."""
-    return "".join(part[:1].upper() + part[1:] for part in snake(name).split("_"))
+    return "".join(part[:1].upper() + part[1:] for part in snake(PLACEHOLDER.sub("", name)).split("_"))
 
 
 def find_free(wanted: str, taken: Container[str], between: str = "_") -> str:

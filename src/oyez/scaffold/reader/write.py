@@ -27,7 +27,7 @@ from oyez.scaffold.reader.model import (
 )
 from oyez.scaffold.reader.rooms import Room, Rooms, is_users
 from oyez.scaffold.reader.source import WIDTH, call, comment, docstring, literal, quote
-from oyez.scaffold.reader.words import pascal, singular, snake
+from oyez.scaffold.reader.words import PLACEHOLDER, pascal, singular, snake
 
 NOT_WRITTEN = "not_written"
 """The refusal of commands whose handlers a person has to write."""
@@ -299,12 +299,14 @@ class Writer:
 
     def _write_event(self, message: Message, variable: str, notes: list[str]) -> str:
         targets = self._targets(message, variable, notes)
-        if message.arguments == ():
+        if message.arguments == () or (message.name_only and self._has_only_named(message)):
             name = self.classes.name(pascal(message.name))
             about = " ".join((message.description or f"The event {message.name}.").split())
             arguments = [quote(message.name), targets, f"description={quote(about)}"]
             return f"{self._comment(message, notes)}{call(f'{name} = {variable}.signal', arguments)}\n\n\n"
         arguments = [quote(message.name), targets, *self._form(message)]
+        if message.name_only:
+            arguments.append("name_only=True")
         example = self._example(message)
         if example is not None:
             self.examples.add(message.name)
@@ -312,6 +314,12 @@ class Writer:
         if VOLATILE.search(message.text):
             arguments.append("volatile=True")
         return self._write_class(message, f"{variable}.event", arguments, "Payload", notes)
+
+    @staticmethod
+    def _has_only_named(message: Message) -> bool:
+        """True if all fields of an event are in its name."""
+        names = PLACEHOLDER.findall(message.name)
+        return [found.name for found in message.arguments or ()] == names
 
     def _write_command(self, message: Message, variable: str, notes: list[str]) -> str:
         reply = self._write_reply(message, notes)
@@ -500,7 +508,7 @@ class Writer:
 
 
 def _function_of(message: Message) -> str:
-    return f"on_{snake(message.name)}"
+    return f"on_{snake(PLACEHOLDER.sub('', message.name))}"
 
 
 def _same(known: Message, message: Message) -> bool:
