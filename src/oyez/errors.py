@@ -137,6 +137,7 @@ UNKNOWN_EVENT = Refusal("unknown_event", "There is no such event.", status=404)
 UNKNOWN_ROOM = Refusal("unknown_room", "There is no such room.", status=422)
 FOREIGN_ROOM = Refusal("foreign_room", "The event does not go to that kind of room.", status=422)
 ROOM_REQUIRED = Refusal("room_required", "The event needs at least one room to go to.", status=422)
+UNKNOWN_VERSION = Refusal("unknown_version", "This server does not have that version.", status=400)
 UNKNOWN_RECEIVER = Refusal("unknown_receiver", "There is no such receiver of webhooks.", status=404)
 UNSUPPORTED_PARSER = Refusal(
     "unsupported_parser", "This server speaks JSON: create the client without the option `parser`.", status=400

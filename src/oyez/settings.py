@@ -259,6 +259,8 @@ class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     secret is replaced, the new one and the old one, separated by a space."""
     events: tuple[str, ...] = ()
     """Names of events, in the environment separated by commas; none for all that may go out."""
+    version: str | None = None
+    """The version of the contract whose forms of events are sent; without it, the newest forms."""
 
     def __repr__(self) -> str:
         """Without the secret and the address, which may hold one, because logs may show it."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from oyez.contract import Command, Contract, Payload, own
+from oyez.contract import Command, Contract, Payload, Was, own
 from oyez.runtime import Client
 from oyez.service.system import Services, System, SystemServices
 
@@ -17,13 +17,25 @@ contract = Contract(
     description=f"{IMAGE} {SCRIPT} {LINK}",
     roles=("user",),
     default_role="user",
+    versions=("1", "2"),
 )
 root = contract.namespace("/")
 user = root.room("user:{user}", members=own("user", claim="sub"), on_connect=True)
 contract.refusal("refused", f"{IMAGE} {SCRIPT}")
 
 
-@root.event("hostile", to=[user.of("user")], example={"user": "ada", "text": f"{IMAGE} {SCRIPT} {LINK}", "kind": IMAGE})
+class Older(Payload):
+    """<img src=x onerror=window.hacked=1> </script><script>window.hacked=1</script>"""
+
+    text: Annotated[str, Meta(description=f"{IMAGE} {SCRIPT} {LINK}")]
+
+
+@root.event(
+    "hostile",
+    to=[user.of("user")],
+    example={"user": "ada", "text": f"{IMAGE} {SCRIPT} {LINK}", "kind": IMAGE},
+    was=Was("1", Older, lambda new: Older(text=new.text), name=f"old {IMAGE}"),
+)
 class Hostile(Payload):
     """<img src=x onerror=window.hacked=1> </script><script>window.hacked=1</script> `<b>bold</b>`"""
 

@@ -28,6 +28,8 @@ from oyez.contract import (
     Presence,
     Time,
     Total,
+    Versions,
+    Was,
 )
 from oyez.contract.check.head import MAX_SIGN_IN
 from oyez.contract.codec import MAX_ID
@@ -62,6 +64,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             " another one, or the system has a handler in Python.",
             "authenticated_by": "The [back end](backends.md#find-the-user) that finds the user of a client that"
             " connects, instead of the verification of a token.",
+            "versions": "The [versions](compatibility.md#versions-of-clients) of clients, the oldest first, or"
+            " `Versions(…)`.",
         },
     ),
     "refusal": (
@@ -132,7 +136,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "name_only": "The fields that fill [placeholders of the name](#names-that-contain-an-id) are not in the"
             " data.",
             "webhook": "The event may also go to [receivers of webhooks](webhooks.md), which the operator adds.",
-            "was": "[Old forms](compatibility.md#old-forms-of-an-event) in which it is published too: `Was` or a list.",
+            "was": "[Old forms](compatibility.md#versions-of-clients), for clients of older versions: `Was` or a list.",
         },
     ),
     "signal": (
@@ -167,6 +171,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "signs_in": "The wire name of the field with a token: see [sign in after connecting]"
             "(#sign-in-after-connecting).",
             "handled_by": "The [back end](backends.md) that handles it, instead of a handler in Python.",
+            "was": "[Old forms](compatibility.md#versions-of-clients), for clients of older versions: `Was` or a list.",
         },
     ),
     "relay": (
@@ -196,6 +201,30 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "user": "The wire name of the field with the user's id.",
             "count": "The wire name of the field with the number of users in the room.",
             "last_seen": "The wire name of the field with the time at which the user was connected last.",
+        },
+    ),
+    "versions": (
+        Versions,
+        {
+            "names": "The versions, the oldest first. The last one is the newest.",
+            "default": "The version of clients that name none; without it, the oldest.",
+            "name": "The member of `auth`, or the parameter of the address, in which clients name their version.",
+        },
+    ),
+    "old forms": (
+        Was,
+        {
+            "version": "The newest version whose clients know this form. Clients of older versions receive it too,"
+            " unless there is an older form.",
+            "payload": "The class of the old form, or a union of classes with tags.",
+            "convert": "For an event: makes the old payload from that of the next newer form; `None` for an event that"
+            " these clients should not receive. For a command: makes the next newer form from the old one.",
+            "name": "Its name, if it had another one. Without it: that of the next newer form.",
+            "arguments": "Its arguments, if they had another form.",
+            "example": "For a command: the data with which `convert` is tried. Without it, they are made from the"
+            " types.",
+            "reply": "For a command: the old type of its reply.",
+            "convert_reply": "Makes the old reply from that of the next newer form.",
         },
     ),
     "claims": (

@@ -23,12 +23,19 @@ app = App(
     ),
 )
 
+Version = Annotated[str | None, Parameter(name="--version")]
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 
 @app.command
 def asyncapi(
-    system: str, /, *, output: Output = None, url: str | None = None, flags: SettingsFlags = OWN_SETTINGS
+    system: str,
+    /,
+    *,
+    version: Version = None,
+    output: Output = None,
+    url: str | None = None,
+    flags: SettingsFlags = OWN_SETTINGS,
 ) -> int:
     """Write the AsyncAPI 3 document: servers, channels, operations, messages and schemas, as JSON.
 
@@ -39,16 +46,18 @@ def asyncapi(
     ----------
     system
         The name of a system that ships, or a file with a contract.
+    version
+        The version of the clients for which it is written. [default: the newest]
     output
         The file to write. [default: standard output]
     url
         The address of the server in the document. [default: as the settings have it]
     """
-    return write("asyncapi.json", system, output, Target(url=url).find(flags.load()))
+    return write("asyncapi.json", system, output, version, Target(url=url).find(flags.load()))
 
 
 @app.command
-def typescript(system: str, /, *, output: Output = None) -> int:
+def typescript(system: str, /, *, version: Version = None, output: Output = None) -> int:
     """Write TypeScript types: for socket.io-client, for Redis emitters, and for publishers over HTTP.
 
     For example:
@@ -58,14 +67,16 @@ def typescript(system: str, /, *, output: Output = None) -> int:
     ----------
     system
         The name of a system that ships, or a file with a contract.
+    version
+        The version of the clients for which it is written. [default: the newest]
     output
         The file to write. [default: standard output]
     """
-    return write("types.ts", system, output)
+    return write("types.ts", system, output, version)
 
 
 @app.command
-def schemas(system: str, /, *, output: Output = None) -> int:
+def schemas(system: str, /, *, version: Version = None, output: Output = None) -> int:
     """Write JSON Schema of every payload, for validators and for generators of code in other languages.
 
     For example:
@@ -76,14 +87,16 @@ def schemas(system: str, /, *, output: Output = None) -> int:
     ----------
     system
         The name of a system that ships, or a file with a contract.
+    version
+        The version of the clients for which it is written. [default: the newest]
     output
         The file to write. [default: standard output]
     """
-    return write("schemas.json", system, output)
+    return write("schemas.json", system, output, version)
 
 
 @app.command
-def models(system: str, /, *, output: Output = None) -> int:
+def models(system: str, /, *, version: Version = None, output: Output = None) -> int:
     """Write typed Python models for clients: a module that needs only the standard library.
 
     For example:
@@ -93,14 +106,16 @@ def models(system: str, /, *, output: Output = None) -> int:
     ----------
     system
         The name of a system that ships, or a file with a contract.
+    version
+        The version of the clients for which it is written. [default: the newest]
     output
         The file to write. [default: standard output]
     """
-    return write("models.py", system, output)
+    return write("models.py", system, output, version)
 
 
 @app.command
-def contract(system: str, /, *, output: Output = None) -> int:
+def contract(system: str, /, *, version: Version = None, output: Output = None) -> int:
     """Write the description of the contract, from which all other documents are made, as JSON.
 
     For example:
@@ -110,10 +125,12 @@ def contract(system: str, /, *, output: Output = None) -> int:
     ----------
     system
         The name of a system that ships, or a file with a contract.
+    version
+        The version of the clients for which it is written. [default: the newest]
     output
         The file to write. [default: standard output]
     """
-    return write("contract.json", system, output)
+    return write("contract.json", system, output, version)
 
 
 @app.command
@@ -144,7 +161,9 @@ def html(
     contract = load_system(system).contract
     address = None if url is None else Target(url=url).find(flags.load())
     description = describe(contract)
-    documents = {name: document.make(description, address or "") for name, document in DOCUMENTS.items()}
+    documents = {
+        name: document.make(document.choose(description), address or "") for name, document in DOCUMENTS.items()
+    }
     server = f"{address}/{contract.name}/" if address is not None else None
     try:
         export_page(output, contract.name, contract.description, documents, server)
@@ -153,9 +172,13 @@ def html(
     return 0
 
 
-def write(name: str, system: str, output: Path | None, url: str = "") -> int:
-    """Write a document of a system to a file or to standard output. Raises CallError if the file cannot be written."""
-    content = DOCUMENTS[name].make(describe(load_system(system).contract), url)
+def write(name: str, system: str, output: Path | None, version: str | None = None, url: str = "") -> int:
+    """Write a document of a system to a file or to standard output.
+
+    Raises CallError if the file cannot be written, UnknownVersionError.
+    """
+    document = DOCUMENTS[name]
+    content = document.make(document.choose(describe(load_system(system).contract), version), url)
     content += b"" if content.endswith(b"\n") else b"\n"
     if output is None:
         sys.stdout.buffer.write(content)

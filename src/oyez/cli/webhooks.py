@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.table import Table
 
 from oyez.cli import console
@@ -56,6 +56,7 @@ def add(
     /,
     *,
     event: Annotated[tuple[str, ...], Repeatable] = (),
+    version: Annotated[str | None, Parameter(name="--version")] = None,
     target: Target = FOUND,
     flags: SettingsFlags = OWN_SETTINGS,
 ) -> int:
@@ -72,8 +73,11 @@ def add(
         Where events are sent.
     event
         An event that is sent; repeatable. [default: all events that may go out]
+    version
+        The version of the contract whose forms of events are sent. [default: the newest]
     """
-    added = _request(system, target, flags, "POST", "", {"url": url, "events": list(event)})
+    body = {"url": url, "events": list(event), "version": version}
+    added = _request(system, target, flags, "POST", "", body)
     console.out.print(f"receiver {added['id']}")
     console.out.print(f"secret {added['secret']}")
     return 0

@@ -29,7 +29,7 @@ from oyez.contract.types import (
     Time,
     Total,
 )
-from oyez.contract.versions import Was
+from oyez.contract.versions import Versions, Was
 
 __all__ = [
     "UNSET",
@@ -59,6 +59,7 @@ __all__ = [
     "Time",
     "Total",
     "UnsetType",
+    "Versions",
     "Was",
     "anyone",
     "auth",

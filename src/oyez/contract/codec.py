@@ -573,6 +573,17 @@ def make_command_codec(declared: DeclaredCommand) -> CommandCodec:
     return CommandCodec(declared) if declared.pattern is None else NamedCommandCodec(declared, declared.pattern)
 
 
+def check_made(command: T, kind: Any, name: str) -> T:
+    """A command that a program has made, as clients could have sent it. Raises InvalidDataError if they could not."""
+    try:
+        made: T = decode_json(encode_json(command), kind)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise explain(error, name, type(command)) from None  # type: ignore[arg-type]
+    if isinstance(made, msgspec.Struct):
+        check_whole(made)
+    return made
+
+
 def refuse_nul(data: bytes) -> None:
     """Raise InvalidDataError if a text in this JSON contains the character U+0000."""
     # The first check is cheap, and almost always the only one.

@@ -36,7 +36,7 @@ from oyez.contract.rooms import Caller, Target
 from oyez.contract.schema import find_field, is_millis
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
 from oyez.contract.types import Payload, Time
-from oyez.contract.versions import Origin
+from oyez.contract.versions import Versions, Was, sort_forms
 from oyez.errors import ContractError, Refusal
 
 
@@ -84,11 +84,11 @@ class Event:
     """True if the fields that fill the placeholders of the name are not in the data."""
     webhook: bool = False
     """True if it may go to receivers of webhooks."""
-    origin: Origin | None = None
-    """For the old form of another event, where its events come from. Only the server publishes them."""
+    was: tuple[Was, ...] = ()
+    """Its old forms, the newest first; each is made from the one before it."""
 
     @classmethod
-    def of(cls, declared: Sequence[DeclaredEvent]) -> Self:
+    def of(cls, declared: Sequence[DeclaredEvent], versions: Versions = Versions()) -> Self:  # noqa: B008
         """Combine the declarations of one name in several namespaces."""
         first = declared[0]
         name = next((event.timestamp for event in declared if event.timestamp), None)
@@ -106,7 +106,7 @@ class Event:
             unknown_fields=first.unknown_fields,
             name_only=first.name_only,
             webhook=first.webhook,
-            origin=first.origin,
+            was=sort_forms(first.was, versions),
         )
 
     @property
@@ -176,6 +176,7 @@ class Contract(Declarations):
         sign_in_within: float | None = None,
         handled_by: Backend | None = None,
         authenticated_by: Backend | None = None,
+        versions: Sequence[str] | Versions = (),
     ) -> None:
         """Begin a contract.
 
@@ -190,6 +191,7 @@ class Contract(Declarations):
         seconds after which a guest who has not signed in is disconnected.
         `handled_by` is the back end that handles all commands, unless a namespace or a command names another one, or
         a handler in Python is given. `authenticated_by` is the back end that finds the user of each client.
+        `versions` are the versions of clients, the oldest first; events and commands have old forms for older ones.
         """
         faults = []
         if isinstance(roles, str):
@@ -201,6 +203,9 @@ class Contract(Declarations):
         if not isinstance(subjects, Mapping | None):
             faults.append(f"subjects is a {type(subjects).__name__}: write a dict, as {{'garage': 'garage_id'}}")
             subjects = None
+        if isinstance(versions, str):
+            faults.append(f"versions is {versions!r}: list the versions, as versions=('1', '2')")
+            versions = (versions,)
         super().__init__(
             name=name,
             description=description,
@@ -214,6 +219,7 @@ class Contract(Declarations):
             guests=guests,
             sign_in_within=sign_in_within,
             authenticated_by=authenticated_by,
+            versions=versions if isinstance(versions, Versions) else Versions(tuple(versions)),
             faults=faults,
         )
         self.events: Mapping[str, Event] = {}
@@ -282,11 +288,11 @@ class Contract(Declarations):
             for namespace in self.namespaces:
                 for event in namespace.events:
                     declared.setdefault(event.name, []).append(event)
-            self.events = {name: Event.of(events) for name, events in declared.items()}
+            self.events = {name: Event.of(events, self.versions) for name, events in declared.items()}
             self._patterns = [event for event in self.events.values() if event.pattern is not None]
             self._by_payload = {shape: event for event in self.events.values() for shape in event.shapes}
             for namespace in self.namespaces:
-                namespace.closed = True
+                namespace.close(self.versions)
             self._built = True
         return self
 
@@ -306,5 +312,9 @@ class Contract(Declarations):
         """The event that has this payload. Raises ContractError if no event of this contract has it."""
         event = self._by_payload.get(type(payload))
         if event is None:
-            raise ContractError(f"contract {self.name}: {type(payload).__name__} is not the payload of an event")
+            text = f"contract {self.name}: {type(payload).__name__} is not the payload of an event"
+            for known in self.events.values():
+                if any(type(payload) in shapes_of(form.payload) for form in known.was):
+                    text = f"{text}, but of an old form of {known.name}: publish {known.payload.__name__}"
+            raise ContractError(text)
         return event

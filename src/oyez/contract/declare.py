@@ -23,7 +23,7 @@ from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
 from oyez.contract.types import Command, Id, Payload, Stamped
-from oyez.contract.versions import Origin, Was, find_targets
+from oyez.contract.versions import Versions, Was, sort_forms
 from oyez.errors import ContractError, Refusal
 
 S = TypeVar("S", bound=Payload | Command)
@@ -63,8 +63,8 @@ class DeclaredEvent:
     """True if the fields that fill the placeholders of the name are not in the data."""
     webhook: bool = False
     """True if it may go to receivers of webhooks."""
-    origin: Origin | None = None
-    """For the old form of another event, where its events come from."""
+    was: tuple[Was, ...] = ()
+    """Its old forms."""
 
     @property
     def pattern(self) -> Pattern | None:
@@ -109,6 +109,8 @@ class DeclaredCommand:
     """The event that other clients receive."""
     handled_by: Backend | None = None
     """The back end that handles it. None: the default of its namespace, if that has one, or a handler in Python."""
+    was: tuple[Was, ...] = ()
+    """Its old forms."""
 
     @property
     def pattern(self) -> Pattern | None:
@@ -303,7 +305,7 @@ class Namespace:
         value, or several. `max_bytes` is the size of its data, if it may be larger than other events'. With
         `unknown_fields="ignore"`, fields that the payload does not have are left out and not published. A `webhook`
         event may also go to receivers of webhooks, which the operator adds, whatever its rooms are. `was` is the old
-        form of the event, or several: each event is published in these forms too.
+        form of the event, or a list of them, which clients of older versions receive instead.
 
         If the publisher names no room, the event goes to all rooms that follow from the payload, and to all fixed ones,
         which are rooms without placeholders, and everyone.
@@ -333,36 +335,12 @@ class Namespace:
                     unknown_fields=unknown_fields or self._unknown_fields,
                     name_only=name_only,
                     webhook=webhook,
+                    was=_list_forms(was),
                 )
             )
-            self._add_old_forms(self.events[-1], was)
             return payload
 
         return declare
-
-    def _add_old_forms(self, event: DeclaredEvent, was: Any) -> None:
-        """Declare the old forms of an event as events of their own, which the server publishes."""
-        for form in was if isinstance(was, list | tuple) else (was,):
-            if not isinstance(form, Was):
-                self.faults.append(
-                    f"event {event.name}: was={form!r:.40}; write was=Was('old:name', OldPayload, convert)"
-                )
-                continue
-            shapes = shapes_of(form.payload)
-            stamped = any(isinstance(shape, type) and issubclass(shape, Stamped) for shape in shapes)
-            self.events.append(
-                replace(
-                    event,
-                    name=form.name,
-                    payload=form.payload,
-                    targets=find_targets(event.targets),
-                    example=None,
-                    timestamp="timestamp" if stamped else None,
-                    arguments=form.arguments,
-                    name_only=False,
-                    origin=Origin(event.name, form.convert),
-                )
-            )
 
     @collecting("signal")
     def signal(
@@ -412,6 +390,7 @@ class Namespace:
         unknown_fields: UnknownFields | None = None,
         signs_in: str | None = None,
         handled_by: Backend | None = None,
+        was: Was | Sequence[Was] = (),
     ) -> "Declaration":
         """Declare a command, which clients may send; decorates its fields.
 
@@ -428,7 +407,8 @@ class Namespace:
         its errors, or what else differs from the contract's errors. `acknowledgements` replace the contract's.
         `max_bytes` is the size of its arguments. With `unknown_fields="ignore"`, fields that the command does not have
         are left out. `signs_in` is the wire name of the field with a token, for a command by which a connected client
-        signs in. `handled_by` is the back end that handles the command, instead of a handler in Python.
+        signs in. `handled_by` is the back end that handles the command, instead of a handler in Python. `was` is the
+        old form of the command, or a list of them, which clients of older versions send instead.
 
         Call the result with a union of classes if the command has several shapes: each class has a `tag`, and a
         handler of its own.
@@ -464,6 +444,7 @@ class Namespace:
                     unknown_fields=unknown_fields or self._unknown_fields,
                     signs_in=signs_in,
                     handled_by=handled_by,
+                    was=_list_forms(was),
                 )
             )
             return command
@@ -537,6 +518,11 @@ class Namespace:
         needs_none = command.joins or command.leaves or command.relays or (command.signs_in and command.reply is None)
         return None if needs_none else self.handled_by
 
+    def close(self, versions: Versions) -> None:
+        """The contract is built: sort the old forms of its commands, and refuse later declarations."""
+        self.commands = [replace(command, was=sort_forms(command.was, versions)) for command in self.commands]
+        self.closed = True
+
     def _check_open(self, name: str) -> None:
         if self.closed:
             raise ContractError(f"namespace {self.name}: {name} is declared after the contract was built")
@@ -556,6 +542,11 @@ class Declaration(Protocol):
 
     @overload
     def __call__(self, declared: UnionType, /) -> UnionType: ...
+
+
+def _list_forms(was: Any) -> tuple[Any, ...]:
+    """Old forms as a tuple; `build` reports values that are none."""
+    return tuple(was) if isinstance(was, list | tuple) else (was,)
 
 
 def _make_class(name: str, description: str, base: type[T], fields: Mapping[str, Any]) -> type[T]:
@@ -582,6 +573,8 @@ class Declarations:
     claims: Claims | None = None
     guests: str | None = None
     sign_in_within: float | None = None
+    versions: Versions = field(default_factory=Versions)
+    """The versions of clients."""
     authenticated_by: Backend | None = None
     """The back end that finds the user of a client that connects, instead of the verification of a token."""
     acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)

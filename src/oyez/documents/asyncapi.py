@@ -76,6 +76,8 @@ class _Builder:
                     sign_in_within=description["sign_in_within"],
                     refusals=description["refusals"],
                     acknowledgements=description["acknowledgements"],
+                    versions=description["versions"],
+                    for_version=description.get("for_version"),
                 ),
             },
             "defaultContentType": "application/json",
@@ -233,7 +235,11 @@ class _Builder:
             payload = _make_arguments_schema(self._description, event, event["payload"])
             arguments = event["example_arguments"]
             example = arguments if event["arguments"] == "positional" else arguments[0]
-            extension = _extend(delivery=event["delivery"], arguments=event["arguments"])
+            extension = _extend(
+                delivery=event["delivery"],
+                arguments=event["arguments"],
+                old_forms=self._list_forms(event, "payload"),
+            )
             message = {**_make_message(name, event["description"], payload, example), **extension}
             self._events[name] = self._add_message((name,), message)
         for place, targets in _group(event["to"], rooms, channel).items():
@@ -255,6 +261,18 @@ class _Builder:
                     relayed=event["relayed"] or None,
                 ),
             )
+
+    def _list_forms(self, described: Node, schema: str) -> list[Node] | None:
+        """The old forms of an event or a command, for clients up to their versions; None if there are none."""
+        return [
+            {
+                "version": form["version"],
+                "name": form["name"],
+                "arguments": form["arguments"],
+                "payload": convert_schema(_make_arguments_schema(self._description, form, form[schema])),
+            }
+            for form in described["was"]
+        ] or None
 
     def _add_server_event(self, channel: str, namespace: str, event: Node) -> None:
         """An event that the server sends by itself: an error, or one of `oyez:*`."""
@@ -287,7 +305,11 @@ class _Builder:
             (namespace, name),
             {
                 **_make_message(name, command["description"], payload, example),
-                **_extend(arguments=command["arguments"], max_bytes=command["max_bytes"]),
+                **_extend(
+                    arguments=command["arguments"],
+                    max_bytes=command["max_bytes"],
+                    old_forms=self._list_forms(command, "schema"),
+                ),
             },
         )
         answers = [

@@ -16,11 +16,13 @@ from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Gateway, Namespace, UserAttribute
 from oyez.contract.examples import NOW, encode_example, make_example
+from oyez.contract.old_forms import EventForms, command_in_form, event_in_form
 from oyez.contract.presence import find_presence
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import Room
 from oyez.contract.tokens import Auth
-from oyez.contract.types import Time
+from oyez.contract.types import Payload, Time
+from oyez.contract.versions import Versions
 from oyez.documents.answers import (
     COMMON_REFUSALS,
     CONNECT_REFUSALS,
@@ -57,6 +59,7 @@ def describe(contract: Contract) -> Description:
     | member | meaning |
     | --- | --- |
     | `name`, `description`, `version` | `version` is a hash of everything else: it changes with the contract |
+    | `versions` | the versions of clients; null if there are none |
     | `roles`, `default_role`, `guests`, `sign_in_within` | as declared |
     | `tokens`, `claims`, `subjects` | places of the token, names of claims, kinds of member |
     | `attributes` | the user attributes |
@@ -86,6 +89,7 @@ class _Describer:
             "name": contract.name,
             "description": contract.description,
             "version": "",
+            "versions": _describe_versions(contract.versions),
             "roles": list(contract.roles),
             "default_role": contract.default_role,
             "guests": contract.guests,
@@ -147,6 +151,9 @@ class _Describer:
         if namespace.gateways:
             names = {"type": "string", "enum": [gateway.name for gateway in namespace.gateways]}
             properties["gateways"] = {"type": "array", "items": names, "description": "The gateways to enter."}
+        if (versions := self._contract.versions).names:
+            text = f"The version of the client. Without it, the client has version {versions.assumed}."
+            properties[versions.name] = {"type": "string", "enum": list(versions.names), "description": text}
         properties |= {
             "recovery": {
                 "type": "boolean",
@@ -165,25 +172,36 @@ class _Describer:
 
     def _describe_event(self, namespace: Namespace, declared: DeclaredEvent) -> Description:
         event = self._contract.events[declared.name]
+        old = [event_in_form(event, number) for number in range(1, len(event.was) + 1)]
+        examples = _make_old_examples(event)
         relays = any(command.name == event.name and command.relays for command in namespace.commands)
+        return {
+            **self._describe_event_form(event, to_plain(event.example), _make_event_arguments(event)),
+            "delivery": _find_delivery(event),
+            "to": [describe_target(target) for target in declared.targets],
+            "roles": find_receivers(self._contract.roles, namespace, declared.targets),
+            "timestamp": declared.timestamp,
+            "latest": event.latest,
+            "webhook": event.webhook,
+            "max_bytes": event.max_bytes,
+            "unknown_fields": event.unknown_fields,
+            "relayed": relays,
+            "was": [
+                {"version": was.version, **self._describe_event_form(form, *example)}
+                for was, form, example in zip(event.was, old, examples, strict=True)
+            ],
+        }
+
+    def _describe_event_form(self, event: Event, example: Any, example_arguments: list[Any]) -> Description:
+        """What an event has in each of its forms."""
         return {
             "name": event.name,
             "description": event.description,
             "payload": self._schemas.make(event.wire_payload),
             **self._describe_arguments(event.wire_payload, event.arguments),
-            "delivery": _find_delivery(event),
-            "to": [describe_target(target) for target in declared.targets],
-            "roles": find_receivers(self._contract.roles, namespace, declared.targets),
-            "example_name": _make_event_name(event),
-            "example": to_plain(event.example),
-            "example_arguments": _make_event_arguments(event),
-            "timestamp": declared.timestamp,
-            "latest": event.latest,
-            "webhook": event.webhook,
-            "old_form_of": event.origin.name if event.origin is not None else None,
-            "max_bytes": event.max_bytes,
-            "unknown_fields": event.unknown_fields,
-            "relayed": relays,
+            "example_name": _make_event_name(event, example),
+            "example": example,
+            "example_arguments": example_arguments,
             "placeholders": list(event.pattern.placeholders) if event.pattern is not None else [],
             "name_only": event.name_only,
         }
@@ -226,24 +244,13 @@ class _Describer:
     # Commands.
 
     def _describe_command(self, namespace: Namespace, command: DeclaredCommand) -> Description:
-        answers = self._answers(command)
         refusals = list_refusals(command)
         errors = self._contract.answers_of(command)[1]
-        example = _make_command_example(command)
         return {
-            "name": command.name,
-            "description": command.description,
-            "schema": self._schemas.make(command.sent),
-            **self._describe_arguments(command.sent, command.arguments),
+            **self._describe_command_form(namespace, command),
             "who": describe_rule(command.who),
             "roles": find_senders(self._contract.roles, namespace, command),
             "limits": describe_limits(command.limit, command.shared),
-            "reply": self._schemas.make(command.reply) if command.reply is not None else None,
-            "acknowledgement": {
-                "success": answers.describe_success(command.reply, example.room),
-                "failure": answers.describe_failure(refusals, command.name),
-                "form": _describe_form(self._contract.answers_of(command)[0]),
-            },
             "errors": [refusal.code for refusal in (*refusals, *self._contract.refusals)],
             "error_event": errors.name,
             "joins": command.joins.pattern if command.joins is not None else None,
@@ -254,9 +261,35 @@ class _Describer:
             "idempotent": is_idempotent(command),
             "max_bytes": command.max_bytes,
             "unknown_fields": command.unknown_fields,
+            "was": [
+                {
+                    "version": was.version,
+                    **self._describe_command_form(namespace, command_in_form(command, number), was.example),
+                }
+                for number, was in enumerate(command.was, 1)
+            ],
+        }
+
+    def _describe_command_form(
+        self, namespace: Namespace, command: DeclaredCommand, example: Any = None
+    ) -> Description:
+        """What a command has in each of its forms."""
+        answers, refusals = self._answers(command), list_refusals(command)
+        made = _make_command_example(command, example)
+        return {
+            "name": command.name,
+            "description": command.description,
+            "schema": self._schemas.make(command.sent),
+            **self._describe_arguments(command.sent, command.arguments),
+            "reply": self._schemas.make(command.reply) if command.reply is not None else None,
+            "acknowledgement": {
+                "success": answers.describe_success(command.reply, made.room),
+                "failure": answers.describe_failure(refusals, command.name),
+                "form": _describe_form(self._contract.answers_of(command)[0]),
+            },
             "placeholders": list(command.pattern.placeholders) if command.pattern is not None else [],
-            "example_name": example.name,
-            "example_arguments": example.arguments,
+            "example_name": made.name,
+            "example_arguments": made.arguments,
             "values": describe_values(self._contract, namespace, command),
         }
 
@@ -294,6 +327,12 @@ def _describe_gateway(gateway: Gateway) -> Description:
 
 def _describe_attribute(attribute: UserAttribute) -> Description:
     return {"name": attribute.name, "description": attribute.description, "who": describe_rule(attribute.who)}
+
+
+def _describe_versions(versions: Versions) -> Description | None:
+    if not versions.names:
+        return None
+    return {"names": list(versions.names), "default": versions.assumed, "name": versions.name}
 
 
 def _describe_claims(claims: Claims | None) -> Description | None:
@@ -349,11 +388,11 @@ def _make_event_arguments(event: Event) -> list[Any]:
     return arguments
 
 
-def _make_event_name(event: Event) -> str:
+def _make_event_name(event: Event, example: Any) -> str:
     """The name that clients receive, by the example."""
     if event.pattern is None:
         return event.name
-    values = to_plain(event.example)
+    values = example
     if event.arguments == "positional":
         values = name_values(event.shapes[0], values)
     return event.pattern.fill({name: str(values[name]) for name in event.pattern.placeholders})
@@ -368,8 +407,26 @@ class _CommandExample(NamedTuple):
     """The room that it joins or leaves."""
 
 
-def _make_command_example(command: DeclaredCommand) -> _CommandExample:
-    data = make_example(command.command, command.arguments)
+def _make_old_examples(event: Event) -> list[tuple[Any, list[Any]]]:
+    """The data and the arguments of the example in each old form; made from the types if the form has no such event."""
+    forms = EventForms(event)
+    codec = forms.codecs[0]
+    made: Payload | None = event.stamp(codec.decode_payload(encode_example(event.example)), Time(NOW).seconds)
+    examples = []
+    for number, was in enumerate(event.was, 1):
+        made = forms.convert(made, number) if made is not None else None
+        codec, arguments = forms.codecs[number], was.arguments or event.arguments
+        shown = made
+        if shown is None:
+            shown = codec.decode_payload(encode_example(make_example(was.payload, arguments)))
+        data = msgspec.json.decode(codec.encode_data(shown) or b"null")
+        examples.append((data, msgspec.json.decode(b"[%b]" % codec.encode_decoded(shown))))
+    return examples
+
+
+def _make_command_example(command: DeclaredCommand, example: Any = None) -> _CommandExample:
+    """The example, by default one that is made from the types."""
+    data = make_example(command.command, command.arguments) if example is None else example
     if command.arguments == "object":
         values: dict[str, Any] = to_plain(data)
     else:

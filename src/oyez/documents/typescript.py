@@ -352,7 +352,7 @@ class _Writer:
 
 
 def _is_publishable(event: Node) -> bool:
-    return event["old_form_of"] is None and any(target["kind"] != "caller" for target in event["to"])
+    return any(target["kind"] != "caller" for target in event["to"])
 
 
 def _carries_position(event: Node, description: Description) -> bool:

@@ -1,6 +1,6 @@
 """The application of one namespace: it admits clients, handles their commands and calls the system's hooks."""
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -34,7 +34,7 @@ class NamespaceApplication(Application):
     def __init__(
         self,
         admission: Admission,
-        commands: Mapping[str, CommandHandler],
+        commands: Sequence[Mapping[str, CommandHandler]],
         context: ClientContext,
         hooks: Hooks,
         clock: Callable[[], float],
@@ -45,13 +45,16 @@ class NamespaceApplication(Application):
         call_later: Callable[..., Timer] = Clock().call_later,  # noqa: B008 - it does not change
         system: str = "",
     ) -> None:
-        """`call_later` is that of a Clock; `clock` is monotonic. `system` is named in log lines."""
+        """`commands` are those of each version, the newest first, by their names in it. `call_later` is that of a
+        Clock; `clock` is monotonic. `system` is named in log lines."""
         self.system = system
         self.headers = headers
         self._admission = admission
         self._commands = commands
-        self._patterns = [pattern for name in commands if (pattern := find_pattern(name)) is not None]
+        self._patterns = [[one for name in table if (one := find_pattern(name)) is not None] for table in commands]
         self._context = context
+        self.old_forms = context.old_forms
+        self.oldest = len(commands) - 1
         self._access = context.access
         self._control = Control(context.access)
         self._entering = Entering()
@@ -75,6 +78,7 @@ class NamespaceApplication(Application):
             raise
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
+        socket.set_age(self._context.versions.find(auth, socket.handshake.query))
         identity, rooms, guest = await self._admission.admit(socket.handshake, auth)
         socket.data = Client(identity, socket, self._context, self._clock())
         socket.identify(identity.subject, identity.expires_at, guest)
@@ -112,21 +116,21 @@ class NamespaceApplication(Application):
     def receive(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """Handle one event. Returns a coroutine only if the handler has to wait."""
         client: Client = socket.data
-        if self._patterns and event.name not in self._commands:
-            event = self._find_pattern(event)
+        if self._patterns[socket.age] and event.name not in self._commands[socket.age]:
+            event = self._find_pattern(socket, event)
         if client.held:
             return self._receive_after_held(client, event)
         return self._receive(client, event)
 
-    def _find_pattern(self, event: ReceivedEvent) -> ReceivedEvent:
+    def _find_pattern(self, socket: Socket, event: ReceivedEvent) -> ReceivedEvent:
         """The event with the name of the command that has its form: limits and metrics know no other names."""
-        found = next((pattern for pattern in self._patterns if pattern.match(event.name)), None)
+        found = next((pattern for pattern in self._patterns[socket.age] if pattern.match(event.name)), None)
         return event if found is None else msgspec.structs.replace(event, name=found.text)
 
     def _receive(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         now = self._clock()
         try:
-            handler = self._commands.get(event.name) or self._refuse_unknown(client, event)
+            handler = self._find(client, event.name) or self._refuse_unknown(client, event)
             if handler.volatile and not handler.take(client, now):
                 self._hold(client, event, handler, now)
                 return None
@@ -144,6 +148,10 @@ class NamespaceApplication(Application):
                 self._report(self._observers, client, event, "", now)
             return None
         return self._finish(client, event, acknowledgement, now)
+
+    def _find(self, client: Client, name: str) -> CommandHandler | None:
+        """The command of that name in the client's version."""
+        return self._commands[client.socket.age].get(name)
 
     def _refuse_unknown(self, client: Client, event: ReceivedEvent) -> NoReturn:
         # All unknown names share one limit, because a client may send any number of them.
@@ -174,7 +182,7 @@ class NamespaceApplication(Application):
     def _receive_after_held(self, client: Client, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
         """`_receive`, after the held commands that the client has sent before, as far as their limits give credit."""
         for name, (held, timer) in tuple((client.held or {}).items()):
-            handler = self._commands[name]
+            handler = self._commands[client.socket.age][name]
             if name != event.name and handler.take(client, self._clock(), on_credit=True):
                 client.unhold(name)
                 timer.cancel()
@@ -271,7 +279,7 @@ class NamespaceApplication(Application):
 
     def _acknowledge(self, client: Client, event: ReceivedEvent, acknowledgement: bytes, began: float) -> None:
         if event.ack is not None:
-            if self._commands[event.name].replies_binary:
+            if self._commands[client.socket.age][event.name].replies_binary:
                 event.ack(*detach(*locate(acknowledgement)))
             else:
                 event.ack(acknowledgement)
@@ -286,7 +294,7 @@ class NamespaceApplication(Application):
 
     def _report(self, observers: Observers, client: Client, event: ReceivedEvent, code: str, began: float) -> None:
         # A client may invent any number of names.
-        name = event.name if event.name in self._commands else ""
+        name = event.name if self._find(client, event.name) is not None else ""
         system, namespace, user = observers.system, client.namespace, client.identity.subject
         socket, connection = client.socket.id, client.connection_id
         seconds = self._clock() - began
@@ -296,7 +304,7 @@ class NamespaceApplication(Application):
             observers.report(RefusalReport(system, COMMAND, code, namespace, name, user, address, socket, connection))
 
     def _answer_failure(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
-        handler = self._commands.get(event.name)
+        handler = self._find(client, event.name)
         failures = handler.failures if handler is not None else self._failures
         if event.ack is None and isinstance(error, LimitedError):
             if error.reported:
@@ -305,7 +313,7 @@ class NamespaceApplication(Application):
                 self._hooks.limited(client, error.times, error.wait)
         failure = explain_failure(error, lambda: {"command": event.name, **client.socket.describe()})
         name = event.name
-        if self._patterns and find_pattern(name) is not None:
+        if self._patterns[client.socket.age] and find_pattern(name) is not None:
             # The name as the client has sent it.
             name = msgspec.json.decode(msgspec.json.decode(event.data, type=list[msgspec.Raw])[0])
         if event.ack is not None:

@@ -11,10 +11,12 @@ from oyez.concurrency.clock import Clock
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
+from oyez.contract.old_forms import command_in_form
 from oyez.contract.policy import Identity, Member
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.tokens import named_headers
 from oyez.contract.types import Command
+from oyez.contract.versions import find_form
 from oyez.errors import ContractError
 from oyez.observer import Observers
 from oyez.runtime.admission import Admission, Resolvers
@@ -26,6 +28,7 @@ from oyez.runtime.functions import find_signature_error
 from oyez.runtime.guests import Guests
 from oyez.runtime.hooks import Hooks, find_hook_errors
 from oyez.runtime.idempotency import Idempotency
+from oyez.runtime.old_forms import OldEventForms
 from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher
 from oyez.runtime.relays import relaying
@@ -92,21 +95,38 @@ def bind(
     guests = guests or Guests(token_hex(), contract.name)
     users = Users(_limits(contract), settings.limits.guests_per_address)
     failures = FailureEncoder(contract.errors, contract.acknowledgements)
+    old_forms = OldEventForms(contract) if any(event.was for event in contract.events.values()) else None
     applications = {}
     for namespace in contract.namespaces:
         access = RoomAccess(namespace, find_parts or _find_no_parts, contract.subjects_of, ask_backend=ask_backend)
-        caller_events = CallerEvents(contract, namespace.name, time.now)
-        context = ClientContext(access, caller_events, users, publisher, welcomes, find_present, clock)
+        caller_events = CallerEvents(contract, namespace.name, time.now, old_forms)
+        context = ClientContext(
+            access,
+            caller_events,
+            users,
+            publisher,
+            welcomes,
+            find_present,
+            versions=contract.versions,
+            old_forms=old_forms,
+            clock=clock,
+        )
         admission = Admission(
             contract, access, authentication=authentication, resolvers=resolvers, guests=guests, now=time.now
         )
-        commands = {}
+        commands: list[dict[str, CommandHandler]] = [{} for _ in range(max(len(contract.versions.names), 1))]
         for command in namespace.commands:
             limits = SharedLimits(command, users.shared, clock)
             handler = _find_handler(command, handlers, hooks, publisher, limits, admission)
             # A repeated sign-in is never answered from memory: it has to sign in.
             keyed = None if command.joins or command.leaves or command.signs_in else idempotency
-            commands[command.name] = CommandHandler(command, handler, keyed, contract, time.sleep)
+            forms = [
+                CommandHandler(command, handler, keyed, contract, time.sleep, form)
+                for form in range(len(command.was) + 1)
+            ]
+            for age, table in enumerate(commands):
+                form = find_form(command.was, contract.versions, age)
+                table[command_in_form(command, form).name] = forms[form]
         applications[namespace.name] = NamespaceApplication(
             admission,
             commands,

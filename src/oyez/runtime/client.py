@@ -14,14 +14,16 @@ from oyez.contract.limits import Limit
 from oyez.contract.policy import USER, Identity, Verdict
 from oyez.contract.rooms import Everyone, NamedRoom, Room
 from oyez.contract.types import Payload
-from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, ContractError, RefusedError
+from oyez.contract.versions import Versions
+from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, TIMED_OUT, ContractError, RefusedError
 from oyez.protocol.socket_ids import own_room
 from oyez.runtime.admission import payer_of
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.latest import Latest
+from oyez.runtime.old_forms import OldEventForms
 from oyez.runtime.presence import FindPresent, RoomPresence
 from oyez.runtime.publisher import Publisher
-from oyez.runtime.replies import CallerEvents
+from oyez.runtime.replies import CallerEvent, CallerEvents
 from oyez.runtime.room_access import RoomAccess
 from oyez.runtime.usage import Bucket, Usage, Users
 from oyez.server.namespaces.socket import Socket
@@ -44,6 +46,9 @@ class ClientContext:
     """None if the system publishes nothing."""
     welcomes: "Welcomes | None" = None
     find_present: FindPresent | None = None
+    versions: Versions = Versions()  # noqa: RUF009 - a frozen value
+    old_forms: OldEventForms | None = None
+    """The old forms of events; None if there are none."""
     clock: Callable[[], float] = time.monotonic
     """The clock of the limits, in seconds."""
 
@@ -131,6 +136,11 @@ class Client:
         return self.socket.handshake
 
     @property
+    def version(self) -> str | None:
+        """The version of the client; None if the contract has no versions."""
+        return self._context.versions.name_of(self.socket.age)
+
+    @property
     def namespace(self) -> str:
         """The name of the namespace to which the client is connected."""
         return self.socket.namespace.name
@@ -192,13 +202,15 @@ class Client:
         if latest is None or resolved is None or not latest.concerns(resolved[0]):
             return
         sent: dict[str, bytes] = {}
+        room = NamedRoom(namespace.name, name)
         # A newer event may have been delivered during the look-up, before the one that was found. Such an event was
         # kept before its delivery, so a second look-up finds it, and the client receives it last.
-        while (found := await latest.find(NamedRoom(namespace.name, name), resolved[0])) != sent:
+        while (found := await latest.find(room, resolved[0])) != sent:
             for event, data in found.items():
                 if data != sent.get(event):
-                    data, attachments = latest.detach(event, data)
-                    self.socket.send(data, True, attachments)
+                    self._send(
+                        self._context.caller_events.encode_entry(latest.make_entry(room, event, data), self.socket.age)
+                    )
             sent = found
 
     async def find_parts(self, room: str) -> Mapping[str, str]:
@@ -246,7 +258,7 @@ class Client:
             state = await welcomes.prepare(self, name, self._context.caller_events)
             if name not in removed and name not in self.socket.rooms:
                 for event in state.events:
-                    self.socket.send(*event)
+                    self._send(event)
                 await self.socket.replay_room(name, state.position, lambda: name not in removed, state.includes)
             self.enter(name, name not in removed)
 
@@ -283,7 +295,12 @@ class Client:
         Raises ContractError if the event does not list the namespace's `caller`, InvalidDataError if the payload does
         not fit its type.
         """
-        self.socket.send(*self._context.caller_events.encode(payload))
+        self._send(self._context.caller_events.encode(payload, self.socket.age))
+
+    def _send(self, event: CallerEvent | None) -> None:
+        """Send an event, unless clients of this version do not receive it."""
+        if event is not None:
+            self.socket.send(*event)
 
     @must_await
     async def publish(self, payload: Payload, *rooms: NamedRoom | Everyone) -> str | None:
@@ -305,7 +322,10 @@ class Client:
         is not a `reply`; RefusedError: timed_out if no answer came or the client has disconnected, rate_limited if too
         many answers of this client are outstanding; and the errors of `emit`.
         """
-        data, _, attachments = self._context.caller_events.encode(payload)
+        event = self._context.caller_events.encode(payload, self.socket.age)
+        if event is None:
+            raise RefusedError(TIMED_OUT, f"Clients of version {self.version} receive no {type(payload).__name__}.")
+        data, _, attachments = event
         return decode_answer(await self.socket.call(data, timeout, attachments), reply)
 
     def disconnect(self, close: bool = False) -> None:

@@ -12,6 +12,7 @@ from oyez.contract.codec import make_command_codec
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
+from oyez.contract.old_forms import OldCommandCodec, command_in_form, convert_reply
 from oyez.contract.policy import Identity, InRoom, Own, Resolved, Rule, Verdict
 from oyez.contract.rooms import Room
 from oyez.contract.schema import read_key, wire_names
@@ -52,8 +53,9 @@ class CommandHandler:
         idempotency: Idempotency | None,
         contract: Contract,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        form: int = 0,
     ) -> None:
-        """`sleep` waits so many seconds."""
+        """`sleep` waits so many seconds. `form` is the number of the form in which clients send the command."""
         self._name = declared.name
         self._limit = declared.limit
         self._who = declared.who
@@ -62,9 +64,10 @@ class CommandHandler:
         self._handler = handler
         self._idempotency = idempotency
         self._sleep = sleep
-        self._codec = make_command_codec(declared)
+        self._codec = OldCommandCodec(declared, form) if form else make_command_codec(declared)
         acknowledgements, errors = contract.answers_of(declared)
-        self._replies = ReplyCodec(declared.name, declared.reply, acknowledgements)
+        self._replies = ReplyCodec(declared.name, command_in_form(declared, form).reply, acknowledgements)
+        self._convert_reply = partial(convert_reply, declared, form) if form and declared.reply is not None else None
         self.replies_binary = self._replies.binary
         """True if acknowledgements may have marked binary values, for `locate`."""
         self.failures = FailureEncoder(errors, acknowledgements)
@@ -145,14 +148,17 @@ class CommandHandler:
             raise NotAwaitedError(forgotten.get())
         # The common replies come first, because the check for an awaitable takes longest.
         if reply is None or isinstance(reply, Payload) or not isinstance(reply, Awaitable):
-            return self._replies.encode(reply)
+            return self._encode(reply)
         return self._wait(reply)
 
     async def _wait(self, reply: Awaitable[Reply]) -> bytes:
         before = forgotten.get()
         answered = await reply
         check_awaited(before)
-        return self._replies.encode(answered)
+        return self._encode(answered)
+
+    def _encode(self, reply: Reply) -> bytes:
+        return self._replies.encode(reply if self._convert_reply is None else self._convert_reply(reply))
 
     def _check_size(self, event: ReceivedEvent, most: int) -> None:
         size = len(event.data) + sum(map(len, event.attachments))

@@ -11,7 +11,6 @@ from oyez.contract.rooms import DerivedRoom, NamedRoom, Room
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
-from oyez.protocol.binary import detach
 from oyez.protocol.socket_ids import is_own_room
 
 P = TypeVar("P", bound=Payload)
@@ -25,8 +24,6 @@ class Latest:
         self._log = log
         self._seconds = {event.name: event.latest for event in contract.events.values() if event.latest}
         self._codecs = {name: contract.events[name].make_codec() for name in self._seconds}
-        self._origins = {name: event.origin.name for name, event in contract.events.items() if event.origin is not None}
-        """By the name of an old form of an event, the name of the event."""
         self._names: dict[Room, list[str]] = {}
         """By kind of room, the events that are kept."""
         for event in contract.events.values():
@@ -58,10 +55,11 @@ class Latest:
                 return {records[record]: data for record, data in (await self._log.get_all([*records])).items()}
         return {}
 
-    def detach(self, name: str, data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-        """A kept event as a socket sends it: with a placeholder for each attachment, and the attachments."""
+    def make_entry(self, room: NamedRoom, name: str, data: bytes) -> Entry:
+        """A kept event as an entry of the log."""
         codec = self._codecs[name]
-        return detach(*codec.wrap_binary(codec.decode_event(data))) if codec.binary else (data, ())
+        data, binary = codec.wrap_binary(codec.decode_event(data)) if codec.binary else (data, ())
+        return Entry(namespace=room.namespace, rooms=(room.name,), data=data, volatile=True, name=name, binary=binary)
 
     async def read(self, payload: type[P], room: NamedRoom) -> P | None:
         """The kept event of a room; None if there is none. Raises LogUnavailableError."""
@@ -74,8 +72,7 @@ class Latest:
     async def forget(self, payload: type[Payload], room: NamedRoom) -> None:
         """Delete the kept event of a room, because it is no longer true. Raises LogUnavailableError."""
         name = self._find_name(payload)
-        names = [name, *(old for old, origin in self._origins.items() if origin == name)]
-        await self._log.put_all(dict.fromkeys(_record(room.namespace, room.name, name) for name in names), 1.0)
+        await self._log.put_all({_record(room.namespace, room.name, name): None}, 1.0)
 
     def _find_name(self, payload: type[Payload]) -> str:
         return next(event.name for event in self._contract.events.values() if payload in event.shapes)

@@ -18,13 +18,11 @@ from oyez.contract.rooms import Caller, Everyone, NamedRoom, Sockets
 from oyez.contract.routing import EventRouter
 from oyez.contract.schema import quote
 from oyez.contract.types import Payload
-from oyez.contract.versions import Convert
 from oyez.errors import (
     FOREIGN_ROOM,
     ROOM_REQUIRED,
     TOO_LARGE,
     UNKNOWN_EVENT,
-    ContractError,
     InvalidDataError,
     LogUnavailableError,
     OyezError,
@@ -97,11 +95,6 @@ class Publisher:
             name: _EventPath(event, event.make_codec(), EventRouter(event, contract))
             for name, event in contract.events.items()
         }
-        self._old_forms: dict[str, list[_OldForm]] = {}
-        """By the name of an event, its old forms."""
-        for path in self._paths.values():
-            if (origin := path.event.origin) is not None:
-                self._old_forms.setdefault(origin.name, []).append(_OldForm(path, origin.convert))
 
     @must_await
     async def emit(
@@ -322,13 +315,9 @@ class Publisher:
         to: Sequence[NamedRoom | Everyone | str] | None,
         excluded: tuple[str, ...],
     ) -> list[Entry]:
-        origin = path.event.origin
-        if origin is not None:
-            text = f"{path.event.name} is an old form of {origin.name}: publish {origin.name}."
-            raise RefusedError(UNKNOWN_EVENT, text)
         wrapped, binary = self._wrap(path, payload, data)
         self._check_rooms(path.event, len(to or ()))
-        entries = [
+        return [
             Entry(
                 namespace=route.namespace,
                 rooms=route.rooms,
@@ -339,31 +328,6 @@ class Publisher:
                 binary=binary,
             )
             for route in path.router.route(payload, to)
-        ]
-        old_forms = self._old_forms.get(path.event.name)
-        if old_forms is None:
-            return entries
-        # Before the new form, whose position is the one that the publisher is told.
-        return [*(entry for form in old_forms for entry in self._convert(form, payload, entries)), *entries]
-
-    def _convert(self, form: "_OldForm", payload: Payload, entries: Sequence[Entry]) -> list[Entry]:
-        """The entries of an old form, for the same clients as those of the new form."""
-        converted = form.convert(payload)
-        if converted is None:
-            return []
-        event, codec = form.path.event, form.path.codec
-        if not isinstance(converted, event.shapes):
-            expected, got = " or ".join(shape.__name__ for shape in event.shapes), type(converted).__name__
-            raise ContractError(f"convert of {event.name} returned {got}, expected {expected} or None")
-        stamped = event.stamp(converted, self._clock())
-        try:
-            wrapped, binary = self._wrap(form.path, stamped, codec.encode_payload(stamped))
-        except InvalidDataError as error:
-            raise ContractError(f"convert of {event.name} returned data that do not fit: {error}") from error
-        return [
-            msgspec.structs.replace(entry, data=wrapped, binary=binary, name=event.name)
-            for entry in entries
-            if entry.namespace in event.targets
         ]
 
     def prepare_for_socket(self, publication: Publication, socket_id: str, namespaces: Sequence[str]) -> list[Entry]:
@@ -459,11 +423,3 @@ class _EventPath:
     event: Event
     codec: EventCodec[Payload]
     router: EventRouter
-
-
-@dataclass(frozen=True, slots=True)
-class _OldForm:
-    """An old form of an event, and the function that makes it from the new one."""
-
-    path: _EventPath
-    convert: Convert

@@ -30,9 +30,11 @@ from oyez.errors import (
     RefusedError,
     UnavailableError,
 )
+from oyez.log.log import Entry
 from oyez.logger import get_logger, log_failure
 from oyez.protocol.binary import detach
 from oyez.runtime.awaiting import NotAwaitedError
+from oyez.runtime.old_forms import OldEventForms
 
 logger = get_logger("oyez.runtime")
 
@@ -221,9 +223,17 @@ def find_id(data: bytes) -> str:
 class CallerEvents:
     """Encodes the events of one namespace that go to one client only (`client.emit`)."""
 
-    def __init__(self, contract: Contract, namespace: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        namespace: str,
+        clock: Callable[[], float] = time.time,
+        old_forms: OldEventForms | None = None,
+    ) -> None:
         """`clock` gives seconds since 1970."""
+        self._namespace = namespace
         self._clock = clock
+        self._old_forms = old_forms
         self._events = {
             shape: (event, codec)
             for event in contract.events.values()
@@ -232,11 +242,11 @@ class CallerEvents:
             for shape in event.shapes
         }
 
-    def encode(self, payload: Payload) -> "CallerEvent":
-        """The event in the form in which a socket sends it.
+    def encode(self, payload: Payload, age: int = 0) -> "CallerEvent | None":
+        """The event in the form in which a socket sends it to a client whose version has this age.
 
-        Raises ContractError if the event does not list the namespace's `caller`, InvalidDataError if the payload does
-        not fit its type.
+        None if clients of that version do not receive it. Raises ContractError if the event does not list the
+        namespace's `caller`, InvalidDataError if the payload does not fit its type.
         """
         found = self._events.get(type(payload))
         if found is None:
@@ -250,10 +260,23 @@ class CallerEvents:
         except InvalidDataError as error:
             error.internal = True
             raise
-        if not codec.binary:
+        if not codec.binary and not age:
             return CallerEvent(data, event.volatile)
-        data, attachments = detach(*codec.wrap_binary(stamped))
-        return CallerEvent(data, event.volatile, attachments)
+        data, binary = codec.wrap_binary(stamped) if codec.binary else (data, ())
+        return self.encode_entry(
+            Entry(
+                namespace=self._namespace, rooms=(), data=data, volatile=event.volatile, name=event.name, binary=binary
+            ),
+            age,
+        )
+
+    def encode_entry(self, entry: Entry, age: int) -> "CallerEvent | None":
+        """`encode` for an event as the log has it."""
+        found = entry if self._old_forms is None or not age else self._old_forms.convert_for(entry, age)
+        if found is None:
+            return None
+        data, attachments = detach(found.data, found.binary) if found.binary else (found.data, ())
+        return CallerEvent(data, found.volatile, attachments)
 
 
 class CallerEvent(NamedTuple):

@@ -39,7 +39,7 @@ _busy = SparseLog(logger, interval=60.0)
 class State(NamedTuple):
     """The state of a room at a position of the log."""
 
-    events: list[CallerEvent]
+    events: list[CallerEvent | None]
     position: str
     """The events of the room after this position are not in the state, or `includes` knows those that are."""
     includes: Callable[[Entry], bool] | None = None
@@ -82,19 +82,20 @@ class Welcomes:
         resolved = self._namespaces[client.namespace].rooms.resolve(room)
         assert resolved is not None
         named, function = NamedRoom(client.namespace, room, resolved[1]), self._functions[resolved[0]]
+        age = client.socket.age
         after = await self._find_position()
         versions = self._versions.get(resolved[0])
         if versions is not None:
             payloads = await self._call(function(client, named), client, named)
             # Everything that the state may include must be in the log before the client joins.
             await self._find_position()
-            return State(_encode(payloads, caller_events), after, versions.find_included(payloads))
+            return State(_encode(payloads, caller_events, age), after, versions.find_included(payloads))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             begun = after
             payloads = await self._call(function(client, named), client, named)
             after = await self._find_position()
             if not await self._has_events(named, begun, after):
-                return State(_encode(payloads, caller_events), after)
+                return State(_encode(payloads, caller_events, age), after)
             await asyncio.sleep(PAUSES.delay(attempt))
             if attempt < MAX_ATTEMPTS:
                 after = await self._find_position()
@@ -103,7 +104,7 @@ class Welcomes:
             system=self._system,
             room=room,
         )
-        return State(_encode(payloads, caller_events), begun)
+        return State(_encode(payloads, caller_events, age), begun)
 
     async def _call(
         self, call: Awaitable[Payload | Sequence[Payload] | None], client: Client, room: NamedRoom
@@ -191,9 +192,14 @@ class _Versions:
         return None if field is None else getattr(payload, field)
 
 
-def _encode(payloads: Payload | Sequence[Payload] | None, caller_events: CallerEvents) -> list[CallerEvent]:
-    """The events of a welcome. Raises ContractError, InvalidDataError, TypeError if one cannot be sent."""
+def _encode(
+    payloads: Payload | Sequence[Payload] | None, caller_events: CallerEvents, age: int
+) -> list[CallerEvent | None]:
+    """The events of a welcome for a client whose version has this age.
+
+    Raises ContractError, InvalidDataError, TypeError if one cannot be sent.
+    """
     if payloads is None:
         return []
     listed = [payloads] if isinstance(payloads, Payload) else list(payloads)
-    return [caller_events.encode(payload) for payload in listed]
+    return [caller_events.encode(payload, age) for payload in listed]

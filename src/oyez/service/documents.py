@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from oyez.contract.contract import Contract
 from oyez.documents.catalog import DOCUMENTS
 from oyez.documents.description import Description, describe
+from oyez.documents.versions import UnknownVersionError
 from oyez.server.http.client_files import GZIP
 from oyez.server.http.origin import OriginPolicy
 
@@ -46,16 +47,16 @@ class Documents:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._description: Description | None = None
-        self._built: dict[str, bytes] = {}
-        self._made: dict[tuple[str, str], _Content] = {}
+        self._built: dict[tuple[str, str | None], bytes] = {}
+        self._made: dict[tuple[str, str, str | None], _Content] = {}
         self._making = asyncio.Lock()
 
-    async def find(self, name: str, url: str) -> _Content:
-        """The document of this name, for the server at `url`.
+    async def find(self, name: str, url: str, version: str | None = None) -> _Content:
+        """The document of this name, for the server at `url`, and for clients of a version.
 
-        Others wait while one is made, in a thread, because it takes up to 0.1 s.
+        Raises UnknownVersionError. Others wait while one is made, in a thread, because it takes up to 0.1 s.
         """
-        key = name, "" if DOCUMENTS[name].finish is None else url
+        key = name, "" if DOCUMENTS[name].finish is None else url, version
         async with self._making:
             found = self._made.get(key)
             if found is None:
@@ -66,14 +67,15 @@ class Documents:
                 self._made[key] = found
         return found
 
-    def _make(self, name: str, url: str) -> _Content:
+    def _make(self, name: str, url: str, version: str | None) -> _Content:
         document = DOCUMENTS[name]
         if self._description is None:
             self._description = describe(self._contract)
-        if name not in self._built:
-            self._built[name] = document.build(self._description)
-        content = self._built[name]
-        return _Content.of(content if document.finish is None else document.finish(content, self._description, url))
+        description = document.choose(self._description, version)
+        if (name, version) not in self._built:
+            self._built[name, version] = document.build(description)
+        content = self._built[name, version]
+        return _Content.of(content if document.finish is None else document.finish(content, description, url))
 
 
 class DocumentEndpoint:
@@ -90,7 +92,11 @@ class DocumentEndpoint:
     async def _respond(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return Response(status_code=405, headers={"allow": "GET, HEAD"})
-        content = await self._documents.find(self._name, find_url(request))
+        try:
+            version = request.query_params.get("version")
+            content = await self._documents.find(self._name, find_url(request), version)
+        except UnknownVersionError as error:
+            return Response(str(error), status_code=404, media_type="text/plain")
         headers = self._make_headers(request, content)
         if content.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)

@@ -387,8 +387,10 @@ class TestClient:
         """A command of a socket was handled or refused."""
         if report.socket_id != self.id:
             return
+        socket = self._socket()
+        age = socket.age if socket is not None else 0
         for sent in self._unreported:
-            if report.name == sent.name or not self._harness.is_command(self.namespace, sent.name):
+            if report.name == sent.name or not self._harness.is_command(self.namespace, sent.name, age):
                 self._unreported.remove(sent)
                 sent.end(report.code)
                 return

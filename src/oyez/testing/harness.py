@@ -23,9 +23,11 @@ from oyez.client.transports import ConnectFailed
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.old_forms import command_in_form
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.contract.tokens import Auth, Bearer, Cookie, Header, Query
 from oyez.contract.types import Command, Payload
+from oyez.contract.versions import find_form
 from oyez.errors import OyezError
 from oyez.log.log import Entry
 from oyez.log.sqlite import SqliteLog
@@ -165,13 +167,15 @@ class Harness:
         auth: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        version: str | None = None,
         address: str = "127.0.0.1",
         **claims: Any,
     ) -> TestClient:
         """Connect a device of a user, with a token that is signed for it; without `user` and `token`, a guest.
 
         `claims` are those of the token, by the names that the contract has for them. `auth`, `headers` and `query` are
-        sent too. Raises ConnectRefused with the server's answer, and ConnectFailed if the WebSocket was refused.
+        sent too. If the contract has versions, the client has the newest one or this `version`; an empty text: it says
+        none. Raises ConnectRefused with the server's answer, and ConnectFailed if the WebSocket was refused.
         """
         await self.begin()
         given, sent, asked = dict(auth or {}), dict(headers or {}), dict(query or {})
@@ -179,6 +183,8 @@ class Harness:
             token = self.sign_token(user, role, lifetime=lifetime, **claims)
         if token is not None:
             self._place(token, given, sent, asked)
+        if (versions := self.contract.versions).newest is not None:
+            given.setdefault(versions.name, versions.newest if version is None else version)
         client = TestClient(self, user or "", namespace, auth=given, headers=sent, query=asked, address=address)
         await client.open()
         return client
@@ -474,9 +480,10 @@ class Harness:
                 return command
         raise AssertionError(f"{shape.__name__} is not a command of the namespace {namespace}.")
 
-    def is_command(self, namespace: str, name: str) -> bool:
-        """True if the namespace has a command of this name."""
-        return any(command.name == name for command in self.find_namespace(namespace).commands)
+    def is_command(self, namespace: str, name: str, age: int) -> bool:
+        """True if the namespace has a command of this name, for clients whose version has this age."""
+        commands, versions = self.find_namespace(namespace).commands, self.contract.versions
+        return any(command_in_form(one, find_form(one.was, versions, age)).name == name for one in commands)
 
     def error_event(self, namespace: str, command: str) -> str:
         """The name of the event that reports errors of a command."""

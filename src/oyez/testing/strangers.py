@@ -131,8 +131,6 @@ def list_rights(
     found = []
     for namespace in contract.namespaces:
         for declared in namespace.events:
-            if declared.origin is not None:
-                continue  # Its events go where those of the new form go.
             event = contract.events[declared.name]
             for target in declared.targets:
                 room = target.room if isinstance(target, DerivedRoom) else target

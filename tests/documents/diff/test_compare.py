@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oyez.contract import Command, Contract, Payload, anyone, member, own, role
+from oyez.contract import Command, Contract, Payload, Was, anyone, member, own, role
 from oyez.documents.description import describe
 from oyez.documents.diff.compare import compare
 from oyez.documents.diff.kinds import BREAKING, KINDS, RISKY, SAFE
@@ -163,7 +163,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("rights-changed", "command order:pay, who", command(PAY, "who", describe_rule(role("seller")))),
     ("event-removed", "event order:seen", drop("namespaces", ROOT, "events", SEEN)),
     ("event-in-another-namespace", "namespace /office, event order:moved", whole),
-    ("event-now-old-form", "event order:moved", event(MOVED, "old_form_of", "order:at")),
+
     ("target-added", "event order:moved", event(MOVED, "to", [*EVENTS[MOVED]["to"], HALL])),
     ("target-field-changed", "event order:moved", put(
         "namespaces", ROOT, "events", MOVED, "to", 0, "paths", to={"orderId": "note"})),
@@ -192,10 +192,15 @@ CASES: list[tuple[str, str, Change]] = [
     ("command-size-by-setting", "command order:pay", command(PAY, "max_bytes", None)),
     ("command-unknown-fields-ignored", "command order:pay", command(PAY, "unknown_fields", "ignore")),
 ]  # fmt: skip
+VERSIONS = {"names": ["1", "2"], "default": "1", "name": "version"}
 ONE_WAY: list[tuple[str, Change]] = [
     ("default-role-changed", put("default_role", to="seller")),
     ("presence-changed", room(1, "presence", {**PRESENCE, "user": "who"})),
     ("subject-changed", put("subjects", to={"shop": "store_id"})),
+    ("version-default-changed", put("versions", to={**VERSIONS, "default": "2"})),
+    ("version-name-changed", put("versions", to={**VERSIONS, "name": "v"})),
+    ("version-removed", put("versions", to={**VERSIONS, "names": ["2"]})),
+    ("version-added", put("versions", to={**VERSIONS, "names": ["1", "2", "3"]})),
 ]
 
 
@@ -216,6 +221,8 @@ def test_each_kind_is_found_in_both_directions(kind: str, place: str, change: Ch
 def test_what_was_there_before_changes(kind: str, change: Change) -> None:
     old = deepcopy(BASE)
     old.update(default_role="buyer", subjects={"shop": "shop_id"})
+    if kind.startswith("version-"):
+        old["versions"] = VERSIONS
     old["namespaces"][ROOT]["rooms"][1]["presence"] = PRESENCE
     new = deepcopy(old)
     change(new)
@@ -256,6 +263,49 @@ def test_several_changes_and_the_way_back_agree(changes: list[Change]) -> None:
     there, back = compare(BASE, new), compare(new, BASE)
     reverses = {kind.name: kind.reverse for kind in KINDS.values()}
     assert sorted(reverses[found.kind] for found in there) == sorted(found.kind for found in back)
+
+
+# Versions of clients.
+
+
+class Bid(Payload):
+    """One of the market."""
+
+    cents: int
+
+
+class OldBid(Payload):
+    """One of the market."""
+
+    price: str
+
+
+def declare_bid(payload: Any, *was: Was, versions: tuple[str, ...] = ()) -> Data:
+    contract = Contract("market", roles=("buyer",), versions=versions)
+    root = contract.namespace("/")
+    root.event("bid", to=[root.everyone], was=was)(payload)
+    return describe(contract.build())
+
+
+WAS = Was("1", OldBid, lambda bid: OldBid(price=str(bid.cents)))
+
+
+def test_an_old_form_makes_a_change_safe_for_the_clients_that_know_it() -> None:
+    old = declare_bid(OldBid)
+    lost, added = compare(old, declare_bid(Bid))
+    assert (lost.kind, lost.clients, added.kind) == ("field-removed", BREAKING, "required-field-added")
+    kept = compare(old, declare_bid(Bid, WAS, versions=("1", "2")))
+    assert max(found.clients for found in kept if found.clients is not None) is SAFE
+    assert max(found.publishers for found in kept if found.publishers is not None) is BREAKING
+
+
+def test_an_old_form_that_is_removed_breaks_the_clients_of_its_version() -> None:
+    old = declare_bid(Bid, WAS, versions=("1", "2"))
+    broken = [found for found in compare(old, declare_bid(Bid, versions=("1", "2"))) if found.clients is BREAKING]
+    assert [(found.kind, found.publishers) for found in broken] == [("field-removed", None)]
+    assert broken[0].place.endswith("event bid, field price, clients of version 1")
+    gone = [found for found in compare(old, declare_bid(Bid, versions=("2",))) if found.clients is BREAKING]
+    assert [found.kind for found in gone] == ["version-removed", "version-default-changed"]
 
 
 # Payloads: who sends them and who receives them.

@@ -49,9 +49,9 @@ async def call(served: Served, method: str, path: str = "", body: object = None)
     )
 
 
-async def add(served: Served, server: ReceiverServer, *events: str) -> str:
+async def add(served: Served, server: ReceiverServer, *events: str, version: str | None = None) -> str:
     """Add a receiver; returns its id."""
-    answer = await call(served, "POST", "", {"url": server.url, "events": list(events)})
+    answer = await call(served, "POST", "", {"url": server.url, "events": list(events), "version": version})
     assert answer.status_code == 201, answer.text
     server.secret = answer.json()["secret"]
     id: str = answer.json()["id"]
@@ -61,6 +61,21 @@ async def add(served: Served, server: ReceiverServer, *events: str) -> str:
 async def publish(served: Served, *numbers: int) -> None:
     async with Publisher(served.url, contract, served.service_key("shipping")) as publisher:
         await publisher.publish_all([Publication(Packed(parcel_id=f"p-{n}", customer_id="ada")) for n in numbers])
+
+
+async def test_a_receiver_of_an_older_version(served: Served, server: ReceiverServer) -> None:
+    body = {"url": server.url, "version": "9"}
+    refused = await call(served, "POST", "", body)
+    assert (refused.status_code, "one of the contract's versions (1, 2)" in refused.text) == (422, True)
+    id = await add(served, server, "parcel:packed", version="1")
+    await publish(served, 1, 0, 2)
+    first, second = await server.expect(2)
+    assert (first.payload["type"], first.payload["data"]) == ("packed", "p-1")
+    assert second.payload["data"] == "p-2", "version 1 has nothing for parcel 0"
+    assert (await call(served, "PATCH", f"/{id}", {"version": None})).json()["version"] is None
+    await publish(served, 3)
+    assert (await server.expect(3))[2].payload["data"] == {"parcel_id": "p-3", "customer_id": "ada"}
+    assert (await call(served, "DELETE", f"/{id}")).status_code == 204
 
 
 async def test_the_life_of_a_receiver(served: Served, server: ReceiverServer) -> None:
@@ -73,6 +88,7 @@ async def test_the_life_of_a_receiver(served: Served, server: ReceiverServer) ->
         "id": id,
         "url": server.url,
         "events": ["parcel:packed"],
+        "version": None,
         "enabled": True,
         "disabledReason": None,
         "created": "",

@@ -12,7 +12,6 @@ from oyez.contract.examples import encode_example, make_example
 from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
 from oyez.contract.schema import fields_of, find_field, is_key, is_millis, is_time
 from oyez.contract.types import Payload
-from oyez.contract.versions import Origin
 from oyez.errors import InvalidDataError
 from oyez.settings import MAX_DECLARED_BYTES, MAX_VOLATILE_BINARY_BYTES, MAX_VOLATILE_BYTES
 
@@ -44,10 +43,7 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
     for target in event.targets:
         for shape in event.shapes:
             yield from _check_target(event, target, shape)
-    if event.origin is None:
-        yield from _check_sockets(event)
-    else:
-        yield from _check_origin(event, event.origin)
+    yield from _check_sockets(event)
     yield from _check_time(event)
     yield from _check_latest(event)
     yield from _check_webhook(event)
@@ -69,13 +65,6 @@ def _check_target(event: DeclaredEvent, target: Target, payload: type[Payload]) 
                 yield f"goes to {target.text}, but {payload.__name__} has no field {path}"
             elif not is_key(found[1].type):
                 yield f"goes to {target.text}, but {path} is not a string or a whole number"
-
-
-def _check_origin(event: DeclaredEvent, origin: Origin) -> Iterator[str]:
-    if not callable(origin.convert):
-        yield f"is an old form of {origin.name}, and convert is {origin.convert!r:.40}: expected a function"
-    if any(isinstance(target, Caller) for target in event.targets):
-        yield f"is an old form of {origin.name}, which goes to the caller: only events for rooms have old forms"
 
 
 def _check_sockets(event: DeclaredEvent) -> Iterator[str]:
@@ -147,7 +136,7 @@ _SAME = (
     "unknown_fields",
     "name_only",
     "webhook",
-    "origin",
+    "was",
 )
 """What all declarations of one event have in common."""
 

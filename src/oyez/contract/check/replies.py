@@ -28,7 +28,7 @@ def check_answers(declared: Declarations) -> Iterator[str]:
             if command.acknowledgements is not None:
                 found = check_acknowledgements(command.acknowledgements)
                 yield from (f"{where}: acknowledgements: {error}" for error in found)
-            yield from (f"{where}: {error}" for error in _check_reply(command, declared.acknowledgements))
+            yield from (f"{where}: {error}" for error in check_reply(command, declared.acknowledgements))
             if _mixes(command, declared):
                 yield f"{where}: an error that is one value needs a member: give error a name in Acknowledgements"
         reporting = declared.error_events(namespace)
@@ -87,7 +87,7 @@ def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
 _DEFAULT = Acknowledgements()
 
 
-def _check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterator[str]:
+def check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterator[str]:
     form = command.acknowledgements or general
     if command.reply is None or not isinstance(form, Acknowledgements):
         return

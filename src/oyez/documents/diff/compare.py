@@ -5,9 +5,10 @@ from itertools import zip_longest
 from typing import Any
 
 from oyez.contract.patterns import PLACEHOLDER
-from oyez.documents.diff.kinds import KINDS, SCHEMA_KINDS, Change
+from oyez.documents.diff.kinds import KINDS, SCHEMA_KINDS, Change, Level
 from oyez.documents.diff.rights import compare_rights, rename_placeholders
 from oyez.documents.diff.schemas import SchemaDiff
+from oyez.documents.versions import describe_version
 
 Data = Mapping[str, Any]
 EVENT, SENT, RECEIVED = "event", "sent", "received"
@@ -15,8 +16,54 @@ EVENT, SENT, RECEIVED = "event", "sent", "received"
 
 
 def compare(old: Data, new: Data) -> list[Change]:
-    """The changes from one description to another, in the order of the contract."""
-    return list(dict.fromkeys(_Comparison(old, new).run()))
+    """The changes from one description to another, in the order of the contract.
+
+    Publishers use the newest forms. Clients of each version of the old contract use the forms that the new contract has
+    for that version.
+    """
+    versions = list(_compare_versions(old.get("versions"), new.get("versions")))
+    pairs = list(_pair_versions(old, new))
+    newest = list(_Comparison(describe_version(dict(old)), describe_version(dict(new))).run())
+    found = {(change.kind, change.place, change.text): (change.publishers, change.clients) for change in newest}
+    if not old.get("versions") and not new.get("versions"):
+        return list(dict.fromkeys(newest))
+    for_publishers = {key: levels[0] for key, levels in found.items() if levels[0] is not None}
+    for_clients: dict[tuple[str, str, str], tuple[Level, list[str | None]]] = {}
+    for version, before, after in pairs:
+        for change in _Comparison(before, after).run():
+            if change.clients is not None:
+                key = (change.kind, change.place, change.text)
+                for_clients.setdefault(key, (change.clients, []))[1].append(version)
+    changes = []
+    for key in dict.fromkeys([*for_publishers, *for_clients]):
+        kind, place, text = key
+        level, concerned = for_clients.get(key, (None, []))
+        if level is not None and len(concerned) < len(pairs):
+            place = f"{place}, clients of version {' and '.join(map(str, concerned))}"
+        changes.append(Change(kind, place, text, for_publishers.get(key), level))
+    return [*versions, *changes]
+
+
+def _compare_versions(old: Data | None, new: Data | None) -> Iterator[Change]:
+    """The changes of the list of versions. A description of an earlier Oyez has none."""
+    before, after = old or _NO_VERSIONS, new or _NO_VERSIONS
+    if after["names"] or not before["names"]:
+        yield from _compare_lists("version", "contract, versions", before["names"], after["names"], "version")
+    if before["names"] and after["names"]:
+        yield from _changed("version-default-changed", "contract, versions", before["default"], after["default"])
+        yield from _changed("version-name-changed", "contract, versions", before["name"], after["name"])
+
+
+def _pair_versions(old: Data, new: Data) -> Iterator[tuple[str | None, Data, Data]]:
+    """Each version of the clients of the old contract: what they know, and what the new contract has for them."""
+    before, after = old.get("versions"), new.get("versions")
+    for version in [None] if before is None else before["names"]:
+        if after is None:
+            yield version, describe_version(dict(old), version), new
+        elif version is None:
+            yield version, old, describe_version(dict(new), after["default"])
+        elif version in after["names"]:
+            yield version, describe_version(dict(old), version), describe_version(dict(new), version)
 
 
 class _Comparison:
@@ -163,14 +210,7 @@ class _Comparison:
     def _compare_event(self, old: Data, new: Data, place: str) -> Iterator[Change]:
         yield from self._compare_schema(EVENT, old["payload"], new["payload"], place)
         yield from _compare_parameters("", old, new, place)
-        # An older description does not have the member.
-        before, after = old.get("old_form_of"), new.get("old_form_of")
-        if before is None and after is not None:
-            yield _change("event-now-old-form", place, f"is made from {after}")
-        if after is None and before is not None:
-            yield _change("event-no-old-form", place, f"is not made from {before} any more")
-        named = before is None and after is None
-        yield from _compare_targets(old["to"], new["to"], place, published=named)
+        yield from _compare_targets(old["to"], new["to"], place)
         if (rank := _RANKS[old["delivery"]]) != (now := _RANKS[new["delivery"]]):
             kind = "delivery-weaker" if now < rank else "delivery-stronger"
             yield _change(kind, place, f"{old['delivery']} became {new['delivery']}")
@@ -230,6 +270,7 @@ class _Comparison:
 
 
 _EMPTY: Data = {"events": []}
+_NO_VERSIONS: Data = {"names": []}
 _RANKS = {"durable": 1, "volatile": 0, "direct": 0}
 """Delivery classes. Events to one client are not stored either."""
 
@@ -340,8 +381,7 @@ def _compare_parameters(prefix: str, old: Data, new: Data, place: str) -> Iterat
         yield _change(f"{prefix}parameters-reordered", place, f"({', '.join(before)}) became ({', '.join(after)})")
 
 
-def _compare_targets(old: Sequence[Data], new: Sequence[Data], place: str, *, published: bool) -> Iterator[Change]:
-    """`published` is False if the server itself publishes one of the events, as the old form of another one."""
+def _compare_targets(old: Sequence[Data], new: Sequence[Data], place: str) -> Iterator[Change]:
     before, after = ({_target_key(each): each for each in side} for side in (old, new))
     for key, target in before.items():
         if key not in after:
@@ -352,7 +392,7 @@ def _compare_targets(old: Sequence[Data], new: Sequence[Data], place: str, *, pu
         if key not in before:
             yield _change("target-added", place, f"goes to {target['text']} too")
     free, free_now = _follows(old), _follows(new)
-    if published and free is not free_now:
+    if free is not free_now:
         kind = "room-need-not-be-named" if free_now else "room-must-be-named"
         yield _change(kind, place, "its rooms follow from its data" if free_now else "its rooms do not follow any more")
 

@@ -168,6 +168,16 @@ _SCHEMA_KINDS = (
 _KINDS = (
     # The contract.
     Kind("contract-renamed", BREAKING, BREAKING, "The name is part of every address.", "contract-renamed"),
+    Kind("version-added", None, SAFE, "Clients of the other versions stay as they are.", "version-removed"),
+    Kind("version-removed", None, BREAKING, "Clients of that version are refused.", "version-added"),
+    Kind(
+        "version-default-changed",
+        None,
+        BREAKING,
+        "Clients that name no version have another one.",
+        "version-default-changed",
+    ),
+    Kind("version-name-changed", None, BREAKING, "The versions of clients are not found.", "version-name-changed"),
     Kind("role-added", None, SAFE, "No client had the role.", "role-removed"),
     Kind("role-removed", None, BREAKING, "Tokens with the role are refused.", "role-added"),
     Kind("default-role-added", None, SAFE, "Tokens without a role were refused.", "default-role-removed"),
@@ -252,14 +262,6 @@ _KINDS = (
     Kind(
         "event-left-namespace", RISKY, BREAKING, "Clients of this namespace wait in vain.", "event-in-another-namespace"
     ),
-    Kind(
-        "event-now-old-form",
-        BREAKING,
-        SAFE,
-        "Publishing it is refused: the new event has to be published. Clients receive it as before.",
-        "event-no-old-form",
-    ),
-    Kind("event-no-old-form", SAFE, RISKY, "Clients receive it only if a back end publishes it.", "event-now-old-form"),
     Kind("target-added", SAFE, SAFE, "The old targets stay.", "target-removed"),
     Kind("target-removed", BREAKING, BREAKING, "Nobody there receives it.", "target-added"),
     Kind("target-field-changed", RISKY, BREAKING, "It goes to rooms that another field names.", "target-field-changed"),

@@ -9,6 +9,7 @@ import msgspec
 from oyez.errors import Refusal, RefusedError
 from oyez.log.log import Entry
 from oyez.server.cluster.usage import Usages
+from oyez.server.namespaces.event_frames import OldForms
 from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
@@ -28,6 +29,11 @@ class Application(ABC):
     """What is counted for each user, if anything; nodes exchange it."""
     room_observer: RoomObserver | None = None
     """Learns which sockets are in which rooms; None: nothing is reported."""
+
+    old_forms: OldForms | None = None
+    """The old forms of events; None if all clients receive events as they are."""
+    oldest: int = 0
+    """The age of the oldest version of clients; 0 if there is only one."""
 
     headers: Collection[str] = ()
     """Headers of the opening request, in lower case, that are kept besides KEPT_HEADERS."""

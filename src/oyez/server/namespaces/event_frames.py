@@ -1,5 +1,7 @@
 """The frames of one entry of the log: an event is encoded once for each form in which clients receive it."""
 
+from typing import Protocol
+
 from oyez.log.log import Entry
 from oyez.protocol import json_frames
 from oyez.protocol.binary import detach
@@ -16,12 +18,16 @@ POSITIONS = 0b011
 """The bits that distinguish these three."""
 JSON = 0b100
 """The event is a JSON frame for a plain WebSocket client, which receives its position only with POSITION_ARGUMENT."""
-FORMS = POSITIONS | JSON
-"""The bits that distinguish the forms of an event; only the compression is not part of them."""
+DIALECTS = POSITIONS | JSON
+"""The bits that distinguish what is on the wire around the event."""
 DEFLATED = 0b1000
 """The event is deflated if it is long enough."""
-ENCODINGS = 1 + POSITION_ARGUMENT + JSON + DEFLATED
-"""Number of different encodings, some of them unused."""
+ENCODINGS = 1 << 4
+"""Number of different encodings for clients of one version, some of them unused."""
+VERSION_SHIFT = 4
+"""The bits above are the age of the client's version: 0 for the newest one."""
+FORMS = ~DEFLATED
+"""The bits that distinguish the forms of an event; only the compression is not part of them."""
 ENTRY_BYTES = 80
 """Bytes of an event on the wire besides its data: frames and its position."""
 POSITION = "oyez:position"
@@ -32,13 +38,28 @@ TEXT_END = b'"]'
 clients would take that string for a position, so they are sent their own position again after each such event."""
 
 
+class OldForms(Protocol):
+    """The old forms of events, which clients of older versions receive."""
+
+    def find_form(self, entry: Entry, age: int) -> int:
+        """The number of the form for clients of a version of that age; 0 if they receive the entry as it is."""
+
+    def convert(self, entry: Entry, number: int) -> Entry | None:
+        """The form `number` of an entry, made from the form before it; None if these clients do not receive it."""
+
+
 class EventFrames:
     """An entry of the log for clients. Each form of it is encoded once, when a client needs it."""
 
-    __slots__ = ("_detached", "_packets", "_prefix", "entry", "number", "position")
+    __slots__ = ("_detached", "_follows", "_old", "_old_forms", "_packets", "_prefix", "entry", "number", "position")
 
-    def __init__(self, prefix: bytes, entry: Entry) -> None:
+    def __init__(self, prefix: bytes, entry: Entry, old_forms: OldForms | None = None) -> None:
         """`prefix` is the beginning of every event of the entry's namespace."""
+        self._old_forms = old_forms
+        self._old: list[EventFrames | None] | None = None
+        """The forms that were made for clients of older versions, the newest first."""
+        self._follows = ""
+        """The position that a volatile event follows."""
         self.entry = entry
         self.number = 0
         """The number of the entry's position; set by the replay buffer."""
@@ -56,6 +77,7 @@ class EventFrames:
 
     def follow(self, position: str) -> None:
         """The event is volatile and is delivered after everything up to `position`."""
+        self._follows = position
         if self._ends_with_text:
             self.position = position
 
@@ -65,8 +87,39 @@ class EventFrames:
         data, binary = self.entry.data, self.entry.binary
         return data.endswith(TEXT_END) and not (binary and binary[-1][1] == len(data) - len(TEXT_END))
 
-    def packet(self, form: int) -> OutboundPacket:
-        """The event for a client that receives this form, and has received everything before the event."""
+    def packets(self, form: int) -> list[OutboundPacket]:
+        """The event for a client that receives this form, and has received everything before the event.
+
+        Empty if clients of its version do not receive the event.
+        """
+        if form < ENCODINGS:
+            return [self._packet(form)]
+        found = self._find_old(form >> VERSION_SHIFT)
+        return [] if found is None else [found._packet(form & DIALECTS)]
+
+    def _find_old(self, age: int) -> "EventFrames | None":
+        """The event for clients of a version of this age; None if they do not receive it."""
+        number = 0 if self._old_forms is None else self._old_forms.find_form(self.entry, age)
+        found: EventFrames | None = self
+        for step in range(number):
+            if self._old is None:
+                self._old = []
+            if step == len(self._old):
+                self._old.append(None if found is None else self._make_old(found, step + 1))
+            found = self._old[step]
+        return found
+
+    def _make_old(self, newer: "EventFrames", number: int) -> "EventFrames | None":
+        assert self._old_forms is not None
+        entry = self._old_forms.convert(newer.entry, number)
+        if entry is None:
+            return None
+        made = EventFrames(self._prefix, entry)
+        if self._follows:
+            made.follow(self._follows)
+        return made
+
+    def _packet(self, form: int) -> OutboundPacket:
         if self.position is None:
             form &= JSON
         packet = self._packets[form]
@@ -74,10 +127,14 @@ class EventFrames:
             packet = self._packets[form] = self._encode(form, self.position or "")
         return packet
 
-    def packet_for(self, form: int, position: str) -> OutboundPacket:
-        """The event, out of its order, for a client that has received everything up to `position` and no more."""
+    def packets_for(self, form: int, position: str) -> list[OutboundPacket]:
+        """`packets`, out of their order, for a client that has received everything up to `position` and no more."""
+        found = self._find_old(form >> VERSION_SHIFT) if form >= ENCODINGS else self
+        return [] if found is None else [found._packet_for(form & DIALECTS, position)]
+
+    def _packet_for(self, form: int, position: str) -> OutboundPacket:
         if not form & POSITIONS or not self._ends_with_text:
-            return self.packet(form & JSON)
+            return self._packet(form & JSON)
         return self._encode(form, position)
 
     def _encode(self, form: int, position: str) -> OutboundPacket:

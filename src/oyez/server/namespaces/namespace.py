@@ -30,7 +30,7 @@ from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, Even
 from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
 from oyez.server.namespaces.socket import Carrier, Socket
-from oyez.server.transports.outgoing import join_frames
+from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.settings import Settings
 
 logger = get_logger("oyez.server")
@@ -57,6 +57,7 @@ class Namespace:
         self._recoverer = recoverer
         self._observers = observers
         self._room_observer = application.room_observer
+        self._encodings = ENCODINGS * (1 + application.oldest)
         self.sockets: dict[str, Socket] = {}
         self.rooms = Rooms(self.sockets)
         self.settings = settings
@@ -284,7 +285,7 @@ class Namespace:
 
     def message(self, entry: Entry) -> EventFrames:
         """The frames of an entry of this namespace."""
-        return EventFrames(self.event_prefix, entry)
+        return EventFrames(self.event_prefix, entry, self.application.old_forms)
 
     def deliver(self, run: Sequence[EventFrames]) -> int:
         """Write events, all for the same rooms, to every socket in these rooms. Returns the number of sockets.
@@ -295,7 +296,7 @@ class Namespace:
         members = self.rooms.find(run[0].entry.rooms, run[0].entry.excluded)
         if not members:
             return 0
-        encoded: list[bytes | None] = [None] * ENCODINGS
+        encoded: list[bytes | None] = [None] * self._encodings
         for socket in members:
             write = socket.write
             try:
@@ -303,15 +304,19 @@ class Namespace:
                     frames = encoded[socket.encoding]
                     if frames is None:
                         frames = encoded[socket.encoding] = self._encode(run, socket.encoding)
-                    write(frames)
+                    # Empty if clients of its version do not receive these events.
+                    if frames:
+                        write(frames)
                 elif socket.connected:
                     for message in run:
+                        packets: list[OutboundPacket] = []
                         if socket.session.replaying is None:
-                            socket.connection.send(message.packet(socket.form))
+                            packets = message.packets(socket.form)
                         elif message.entry.position is None:
                             # The replay reads other events from the log, after the events before them.
-                            replayed = socket.session.replayed_position
-                            socket.connection.send(message.packet_for(socket.form, replayed))
+                            packets = message.packets_for(socket.form, socket.session.replayed_position)
+                        for packet in packets:
+                            socket.connection.send(packet)
             except Exception:
                 # Continue with other sockets. This client must reconnect to get the events. It is closed later, because
                 # its socket then leaves the room that this loop iterates over.
@@ -326,7 +331,7 @@ class Namespace:
         self.deliver([self.message(Entry(namespace=self.name, rooms=(), data=status, volatile=True))])
 
     def _encode(self, run: Sequence[EventFrames], encoding: int) -> bytes:
-        outgoing = [message.packet(encoding & FORMS) for message in run]
+        outgoing = [packet for message in run for packet in message.packets(encoding & FORMS)]
         return join_frames(outgoing, self.settings.compression_threshold if encoding & DEFLATED else None)
 
     def apply_control(self, entry: Entry) -> None:

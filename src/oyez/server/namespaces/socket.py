@@ -21,12 +21,14 @@ from oyez.protocol.websocket import encode_text
 from oyez.server.namespaces.acknowledgements import Acknowledgements
 from oyez.server.namespaces.event_frames import (
     DEFLATED,
+    DIALECTS,
     FORMS,
     JSON,
     POSITION_ARGUMENT,
     POSITION_EVENT,
     POSITIONS,
     TEXT_END,
+    VERSION_SHIFT,
     encode_event,
     encode_position,
 )
@@ -197,8 +199,17 @@ class Socket:
 
     @property
     def form(self) -> int:
-        """The form in which this client receives events: a way to send positions, and JSON or not."""
+        """The form in which this client receives events: its version, a way to send positions, and JSON or not."""
         return self.encoding & FORMS
+
+    @property
+    def age(self) -> int:
+        """The age of the client's version: 0 for the newest one."""
+        return self.encoding >> VERSION_SHIFT
+
+    def set_age(self, age: int) -> None:
+        """The client has a version of this age. Only before it is accepted."""
+        self.encoding |= age << VERSION_SHIFT
 
     def set_positions(self, positions: int) -> None:
         """Send positions of durable events in this way: NO_POSITION, POSITION_EVENT or POSITION_ARGUMENT."""
@@ -261,7 +272,7 @@ class Socket:
 
     def restore_position(self) -> None:
         """Send the client its position again if it may have taken another string for it, before it was accepted."""
-        if self.session.sent_text and self.form in (POSITION_EVENT, POSITION_ARGUMENT):
+        if self.session.sent_text and self.encoding & DIALECTS in (POSITION_EVENT, POSITION_ARGUMENT):
             packet = encode_position(self.namespace.event_prefix, self.position)
             self.connection.send(OutboundPacket(packet))
 
@@ -349,7 +360,7 @@ class Socket:
             if self.state is State.CONNECTING:
                 self.session.note_text()
             prefix, position = self.namespace.event_prefix, self.position
-            form = self.form
+            form = self.encoding & DIALECTS
             self.connection.send(encode_event(prefix, data, form, position, volatile=volatile, attachments=attachments))
             return
         self._send(_event_type(attachments), data, None, attachments, volatile)

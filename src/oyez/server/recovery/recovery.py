@@ -206,7 +206,7 @@ class Recovery:
             # Not even the first page is sent yet.
             page = Page((), start, complete=False, size=0)
         self._budget.take(socket.payer, page.size)
-        outgoing = [message.packet(socket.form) for message in page.messages]
+        outgoing = [packet for message in page.messages for packet in message.packets(socket.form)]
         result = RecoveryResult(True, len(outgoing), start, self._progress.position)
         return Resumed(result, outgoing, None if page.complete else page.after)
 
@@ -225,9 +225,10 @@ class Recovery:
             if rooms != _own_rooms(socket):
                 # A room was joined or left during the read: the page has too few events, or some without a right.
                 continue
-            self._send(socket, [message.packet(socket.form) for message in page.messages])
+            outgoing = [packet for message in page.messages for packet in message.packets(socket.form)]
+            self._send(socket, outgoing)
             socket.session.advance_replay(page.after)
-            result = msgspec.structs.replace(result, replayed=result.replayed + len(page.messages), to=page.after)
+            result = msgspec.structs.replace(result, replayed=result.replayed + len(outgoing), to=page.after)
             after = None if page.complete else page.after
         return result
 
@@ -291,7 +292,7 @@ class Recovery:
             missed = [one for one in page.messages if _is_only_for_others(one, own)]
             if is_known is not None:
                 missed = [one for one in missed if not is_known(one.entry)]
-            outgoing = [one.packet_for(form, position) for one in missed]
+            outgoing = [packet for one in missed for packet in one.packets_for(form, position)]
             self._send(socket, outgoing)
             replayed += len(outgoing)
             if outgoing:

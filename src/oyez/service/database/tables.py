@@ -99,6 +99,8 @@ webhook_receivers = Table(
     Column("url", Text, nullable=False),
     # Names of events; empty for all events that may go out.
     Column("events", JSON, nullable=False),
+    # The version of the forms that it receives; null for the newest ones.
+    Column("version", String(64), nullable=True),
     # The newest first: pairs of a secret and the time at which it ends, null for the newest.
     Column("secrets", JSON, nullable=False),
     # It receives the events after this position of the log.

@@ -69,7 +69,7 @@ class _Maker:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._schemas = Schemas()
-        events = [event for event in contract.events.values() if event.origin is None]
+        events = list(contract.events.values())
         listed: Schema = {"type": "array", "items": {"$ref": f"{PREFIX}Publication"}}
         self._own: dict[str, Schema] = {
             "Publication": _any_of([self._describe_event(event, to_rooms=True) for event in events]),

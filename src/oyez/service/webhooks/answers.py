@@ -12,6 +12,8 @@ class ShownReceiver(CamelPayload):
     url: str
     events: list[str]
     """Names of events; empty for all that may go out."""
+    version: str | None
+    """The version whose forms of events are sent; null for the newest ones."""
     enabled: bool
     disabled_reason: str | None
     created: Time

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload
+from oyez.contract.schema import quote
 from oyez.contract.types import Time
 from oyez.errors import FORBIDDEN, TOO_LARGE, InvalidDataError, RefusedError
 from oyez.runtime.http import Authorize, Responder, answer_json, read_json, service_route
@@ -57,6 +58,8 @@ class NewReceiver(CamelPayload):
 
     url: str
     events: Annotated[tuple[str, ...], Meta(max_length=MAX_NAMES)] = ()
+    version: str | None = None
+    """The version whose forms of events are sent; null for the newest ones."""
 
 
 class ChangedReceiver(CamelPayload):
@@ -64,6 +67,7 @@ class ChangedReceiver(CamelPayload):
 
     url: str | UnsetType = UNSET
     events: Annotated[list[str], Meta(max_length=MAX_NAMES)] | UnsetType = UNSET
+    version: str | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
 
 
@@ -128,12 +132,13 @@ class _Api:
 
     async def add(self, request: Request) -> Response:
         body = await read_json(request, NewReceiver, self._limits)
-        self._check(body.url, body.events)
+        self._check(body.url, body.events, body.version)
         now = self._webhooks.clock()
         receiver = Receiver(
             id=f"rcv_{secrets.token_hex(10)}",
             url=body.url,
             events=frozenset(body.events),
+            version=body.version,
             secrets=(Secret(make_secret(), None),),
             since=await self._webhooks.log.position(),
             created=now,
@@ -150,12 +155,14 @@ class _Api:
     async def change(self, request: Request) -> Response:
         id = request.path_params["receiver"]
         body = await read_json(request, ChangedReceiver, self._limits)
-        self._check(body.url, body.events)
-        if body.url is not UNSET or body.events is not UNSET:
+        self._check(body.url, body.events, body.version)
+        if any(changed is not UNSET for changed in (body.url, body.events, body.version)):
             self._check_added(id)
         values: dict[str, Any] = {} if body.url is UNSET else {"url": body.url}
         if body.events is not UNSET:
             values["events"] = sorted(set(body.events))
+        if body.version is not UNSET:
+            values["version"] = body.version
         await self._database.run(store.change_receiver, self._system, id, values)
         if body.enabled is True:
             position = await self._webhooks.log.position()
@@ -203,13 +210,19 @@ class _Api:
         self._webhooks.wake(id)
         return answer_json(Replayed(replayed=count))
 
-    def _check(self, url: str | UnsetType, events: Collection[str] | UnsetType) -> None:
+    def _check(
+        self, url: str | UnsetType, events: Collection[str] | UnsetType, version: str | UnsetType | None
+    ) -> None:
         if url is not UNSET:
             read_place(url, private=self._webhooks.rules.private)
         for name in () if events is UNSET else events:
             if name not in self._webhooks.events:
                 known = ", ".join(sorted(self._webhooks.events)) or "none: no event has webhook=True"
                 raise InvalidDataError("events", f"names of events that may go out ({known}), not {name!r}")
+        versions = self._webhooks.versions
+        if isinstance(version, str) and version not in versions:
+            known = ", ".join(versions) or "none: leave it out"
+            raise InvalidDataError("version", f"one of the contract's versions ({known}), not {quote(version)}")
 
     def _check_added(self, id: str) -> None:
         """Raises RefusedError if the settings declare the receiver: the next start would undo the change."""
@@ -233,6 +246,7 @@ def _show(receiver: Receiver, counts: Counts) -> ShownReceiver:
         id=receiver.id,
         url=receiver.url,
         events=sorted(receiver.events),
+        version=receiver.version,
         enabled=receiver.disabled is None,
         disabled_reason=receiver.disabled,
         created=Time.at(receiver.created),

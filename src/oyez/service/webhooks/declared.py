@@ -24,12 +24,21 @@ def was_declared(id: str) -> bool:
 
 
 def build_declared(
-    declared: Mapping[str, WebhookSettings], system: str, events: Collection[str], now: float, *, private: bool
+    declared: Mapping[str, WebhookSettings],
+    system: str,
+    events: Collection[str],
+    versions: Sequence[str],
+    now: float,
+    *,
+    private: bool,
 ) -> list[Receiver]:
-    """The receivers of a system in the settings. `events` may go out. Raises SettingsError."""
+    """The receivers of a system in the settings. `events` may go out, in the forms of `versions`.
+
+    Raises SettingsError.
+    """
     found = [(name, one) for name, one in declared.items() if one.system == system]
     for name, one in found:
-        _check(name, one, events, private=private)
+        _check(name, one, events, versions, private=private)
     return [_build(name, one, now) for name, one in found]
 
 
@@ -44,9 +53,9 @@ def write_declared(connection: Connection, system: str, declared: Sequence[Recei
         if before is None:
             store.add_receiver(connection, system, one.starting_at(since))
             continue
-        if (one.url, one.events, one.secrets) != (before.url, before.events, before.secrets):
+        if _find_own(one) != _find_own(before):
             secrets = [list(secret) for secret in one.secrets]
-            changed = {"url": one.url, "events": sorted(one.events), "secrets": secrets}
+            changed = {"url": one.url, "events": sorted(one.events), "secrets": secrets, "version": one.version}
             store.change_receiver(connection, system, one.id, changed)
         if before.disabled == DROPPED:
             store.enable_receiver(connection, system, one.id, since)
@@ -55,7 +64,12 @@ def write_declared(connection: Connection, system: str, declared: Sequence[Recei
             store.disable_receiver(connection, system, id, DROPPED, now)
 
 
-def _check(name: str, one: WebhookSettings, events: Collection[str], *, private: bool) -> None:
+def _find_own(receiver: Receiver) -> tuple[object, ...]:
+    """What the settings say of a receiver."""
+    return receiver.url, receiver.events, receiver.secrets, receiver.version
+
+
+def _check(name: str, one: WebhookSettings, events: Collection[str], versions: Sequence[str], *, private: bool) -> None:
     try:
         read_place(one.url, private=private)
     except InvalidDataError as error:
@@ -68,6 +82,11 @@ def _check(name: str, one: WebhookSettings, events: Collection[str], *, private:
             f"Setting webhooks.{name}.events names {', '.join(unknown) or 'all events'}. Set it to names of events of"
             f" {one.system} that may go out ({known})."
         )
+    if one.version is not None and one.version not in versions:
+        raise SettingsError(
+            f"Setting webhooks.{name}.version is {one.version!r}: {one.system} has"
+            f" {', '.join(versions) or 'no versions: leave it out'}."
+        )
 
 
 def _build(name: str, one: WebhookSettings, now: float) -> Receiver:
@@ -77,6 +96,7 @@ def _build(name: str, one: WebhookSettings, now: float) -> Receiver:
         id=f"{name}-{mark}",
         url=one.url,
         events=frozenset(one.events),
+        version=one.version,
         secrets=tuple(Secret(text, None) for text in one.secret.split()),
         since="",
         created=now,

@@ -13,10 +13,12 @@ import msgspec
 
 from oyez.concurrency.task_set import cancel_tasks
 from oyez.contract.contract import Event
+from oyez.contract.old_forms import event_in_form
 from oyez.errors import OyezError
 from oyez.log.damage import DAMAGED
 from oyez.log.log import Entry, Log, epoch_of, number_of
 from oyez.logger import get_logger
+from oyez.runtime.old_forms import OldEventForms
 from oyez.service.database.database import Database
 from oyez.service.webhooks import store
 from oyez.service.webhooks.message import build_body, make_id
@@ -57,6 +59,7 @@ class Reader:
         log: Log,
         database: Database,
         events: Mapping[str, Event],
+        old_forms: OldEventForms,
         *,
         clock: Callable[[], float],
         on_stored: Callable[[Collection[str]], None],
@@ -67,6 +70,7 @@ class Reader:
         self._log = log
         self._database = database
         self._events = events
+        self._old_forms = old_forms
         self._clock = clock
         self._on_stored = on_stored
         self.receivers: Sequence[Receiver] = ()
@@ -150,9 +154,18 @@ class Reader:
             assert entry.position is not None
             last, repeated = self._follow(entry, last)
             if not repeated:
-                body = build_body(self._events[entry.name], entry, now)
-                messages.append(Message(entry.position, make_id(entry.position), entry.name, body))
+                messages.append(self._make_message(entry, entry.position, now))
         await self._move(self._seen, messages, last)
+
+    def _make_message(self, entry: Entry, position: str, now: float) -> Message:
+        event = self._events[entry.name]
+        body, old = build_body(event, entry, now), {}
+        if event.was:
+            forms = list(self._old_forms.list_forms(entry))
+            for version, number in self._old_forms.list_versions(entry):
+                form = forms[number]
+                old[version] = build_body(event_in_form(event, number), form, now) if form is not None else None
+        return Message(position, make_id(position), entry.name, body, old)
 
     def _follow(self, entry: Entry, last: _Last | None) -> tuple[_Last, bool]:
         """Note an entry; True if it is the same event as the one before it, for another namespace.

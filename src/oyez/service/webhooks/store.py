@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -42,6 +43,8 @@ class Receiver:
     failing_since: float | None
     resting_until: float
     gaps: int
+    version: str | None = None
+    """The version whose forms of events are sent; None for the newest ones."""
 
     @classmethod
     def of(cls, row: Row[Any]) -> "Receiver":
@@ -74,6 +77,12 @@ class Message(NamedTuple):
     """Its `webhook-id`."""
     event: str
     body: bytes
+    old: Mapping[str, bytes | None] = MappingProxyType({})
+    """The bodies for receivers of older versions, None for those that do not receive it."""
+
+    def body_for(self, receiver: Receiver) -> bytes | None:
+        """The body for a receiver; None if its version does not receive the event."""
+        return self.body if receiver.version is None else self.old.get(receiver.version, self.body)
 
 
 class Beat(NamedTuple):
@@ -215,10 +224,11 @@ def move_position(
     # Read in this transaction: a receiver that was added before an event was published must not miss it.
     enabled = [one for one in list_receivers(connection, system) if one.disabled is None]
     rows = [
-        _to_row(receiver.id, message, now, dead=receiver.id in full)
+        _to_row(receiver.id, message, body, now, dead=receiver.id in full)
         for message in messages
         for receiver in enabled
         if receiver.wants(message.event) and is_after(message.position, receiver.since)
+        if (body := message.body_for(receiver)) is not None
     ]
     if rows:
         connection.execute(insert(deliveries), rows)
@@ -329,12 +339,12 @@ def is_after(position: str, since: str) -> bool:
     return epoch_of(position) != epoch_of(since) or number_of(position) > number_of(since)
 
 
-def _to_row(receiver: str, message: Message, now: float, *, dead: bool) -> dict[str, Any]:
+def _to_row(receiver: str, message: Message, body: bytes, now: float, *, dead: bool) -> dict[str, Any]:
     return {
         "receiver": receiver,
         "message": message.id,
         "event": message.event,
-        "body": message.body,
+        "body": body,
         "created": now,
         "due": now,
         "attempts": 0,

@@ -17,6 +17,7 @@ from oyez.contract.contract import Contract
 from oyez.errors import UnavailableError
 from oyez.log.log import Log
 from oyez.logger import get_logger
+from oyez.runtime.old_forms import OldEventForms
 from oyez.service.database.database import Database
 from oyez.service.webhooks import store
 from oyez.service.webhooks.declared import build_declared, was_declared, write_declared
@@ -57,11 +58,15 @@ class Webhooks:
         """`clock` gives seconds since 1970. `declared` are the receivers in the settings. Raises SettingsError."""
         self.system = contract.name
         self.events = {name: event for name, event in contract.events.items() if event.webhook}
+        self.versions = contract.versions.names
+        self._old_forms = OldEventForms(contract)
         self.log = log
         self.database = database
         self.rules = rules
         self.clock = clock
-        self._declared = build_declared(declared or {}, self.system, self.events, clock(), private=rules.private)
+        self._declared = build_declared(
+            declared or {}, self.system, self.events, self.versions, clock(), private=rules.private
+        )
         self._declared_written = False
         self._node = ""
         self._renewed = -LEASE
@@ -159,6 +164,7 @@ class Webhooks:
             self.log,
             self.database,
             self.events,
+            self._old_forms,
             clock=self.clock,
             on_stored=self._wake_all,
         )

@@ -47,6 +47,11 @@ export const Connect = ({ model, language, onLanguage, onConsole }) => {
             <p class="quiet">The first place that has a token counts.</p>
             <p><${Inline} text=${`To try it out, make one in a terminal of the server: \`${commandForToken(model)}\`.`} /></p>
           <//>
+          ${model.versions &&
+          html`<${Fact} name="Version">
+            <p><${Inline} text=${`A client names its version in \`auth.${model.versions.name}\`, and receives and sends what is known in that version: ${model.versions.names.map((name) => `\`${name}\``).join(", ")}.`} /></p>
+            <p class="quiet"><${Inline} text=${`Without it, a client has version \`${model.versions.default}\`.`} /></p>
+          <//>`}
           <${Fact} name="Guests"><${Inline} text=${describeGuests(model)} /><//>
           ${gateways.length > 0 &&
           html`<${Fact} name="Gateways">

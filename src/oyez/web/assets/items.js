@@ -64,6 +64,15 @@ const seconds = (count) => `${count.toLocaleString("en")} second${count === 1 ? 
 
 const hasFields = (schema, defs) => options(schema, defs).schemas.some((found) => found.properties);
 
+// The forms that clients of older versions receive or send.
+const OldForms = ({ item, member, model }) =>
+  item.was.map(
+    (form) => html`<h4>Up to version ${form.version}</h4>
+      ${form.name !== item.name && html`<p><${Inline} text=${`Its name is \`${form.name}\`.`} /></p>`}
+      ${describeArguments(form) && html`<p><${Inline} text=${`Arguments: ${describeArguments(form)}`} /></p>`}
+      <${FieldTable} schema=${form[member]} defs=${model.$defs} caption=${`Fields of ${form.name} up to version ${form.version}`} />`,
+  );
+
 export const EventItem = ({ event, model, language, onLanguage, onTry }) => {
   const positional = describeArguments(event);
   const rooms = linkRooms(model, event.namespace);
@@ -86,6 +95,7 @@ export const EventItem = ({ event, model, language, onLanguage, onTry }) => {
       </dl>
       <h4>Fields</h4>
       <${FieldTable} schema=${event.payload} defs=${model.$defs} caption=${`Fields of ${event.name}`} />
+      <${OldForms} item=${event} member="payload" model=${model} />
     </div>
     <div class="side-code">
       <${CodeBlock} title="Example" of=${event.label} text=${event.example_arguments.length ? event.example_arguments.map((value) => writeJson(value)).join("\n") : "(no argument)"} />
@@ -137,6 +147,7 @@ export const CommandItem = ({ command, model, language, onLanguage, onTry }) => 
       </dl>
       <h4>Fields</h4>
       <${FieldTable} schema=${command.schema} defs=${model.$defs} caption=${`Fields of ${command.name}`} />
+      <${OldForms} item=${command} member="schema" model=${model} />
       ${reply &&
       html`<h4>Acknowledgement</h4>
         <${FieldTable} schema=${reply} defs=${model.$defs} caption=${`Fields of the acknowledgement of ${command.name}`} />`}

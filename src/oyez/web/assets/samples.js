@@ -78,6 +78,21 @@ const CURL_TOKEN = {
 };
 const ORDER = ["auth", "bearer", "header", "query", "cookie"];
 
+// The newest version, beside the token if that is in `auth`.
+
+const JS_AUTH = { begin: "auth: { ", write: (name, version) => `${toKey(name)}: ${writeText(version)}`, end: " }," };
+const PYTHON_AUTH = { begin: "auth={", write: (name, version) => `${writeText(name)}: ${writeText(version)}`, end: "}," };
+
+const findVersion = ({ versions }) => versions && [versions.name, versions.names.at(-1)];
+
+const addVersion = (model, token, form) => {
+  const version = findVersion(model);
+  if (!version) return token;
+  const written = form.write(...version);
+  if (token?.startsWith(form.begin)) return `${token.slice(0, -form.end.length)}, ${written}${form.end}`;
+  return [token, form.begin + written + form.end].filter(Boolean).join(form === JS_AUTH ? `\n${JS_INDENT}` : "\n        ");
+};
+
 const findSource = (model) => {
   const sources = ORDER.map((kind) => model.tokens.find((source) => source.kind === kind));
   const found = sources.find(Boolean) ?? { kind: "none" };
@@ -88,7 +103,7 @@ const findSource = (model) => {
 
 const connectJs = (model, namespace) => {
   const source = findSource(model);
-  const token = JS_TOKEN[source.kind]?.(source.name);
+  const token = addVersion(model, JS_TOKEN[source.kind]?.(source.name), JS_AUTH);
   return [
     `io("${model.place.origin}${namespace === "/" ? "" : namespace}", {`,
     `${JS_INDENT}path: "${model.place.path}",`,
@@ -130,7 +145,7 @@ const PYTHON_END = "\n\nasyncio.run(main())\n";
 
 const connectPython = (model, namespace) => {
   const source = findSource(model);
-  const token = PYTHON_TOKEN[source.kind]?.(source.name);
+  const token = addVersion(model, PYTHON_TOKEN[source.kind]?.(source.name), PYTHON_AUTH);
   const address = source.kind === "query" ? `f"${model.place.origin}?${source.name}={os.environ['TOKEN']}"` : `"${model.place.origin}"`;
   const lines = [address + ",", `socketio_path="${model.place.path}",`, ...(token ? [token] : []), `namespaces=["${namespace}"],`];
   return `    await client.connect(\n${lines.map((line) => `        ${line}\n`).join("")}    )\n`;
@@ -138,7 +153,9 @@ const connectPython = (model, namespace) => {
 
 const startCurl = (model, namespace) => {
   const source = findSource(model);
-  const auth = source.kind === "auth" ? `{\\"${source.name}\\":\\"$TOKEN\\"}` : "";
+  const version = findVersion(model);
+  const members = [source.kind === "auth" && [source.name, "$TOKEN"], version].filter(Boolean);
+  const auth = members.length ? `{${members.map(([name, value]) => `\\"${name}\\":\\"${value}\\"`).join(",")}}` : "";
   const query = source.kind === "query" ? `&${source.name}=$TOKEN` : "";
   const space = namespace === "/" ? "" : `${namespace},`;
   const extra = CURL_TOKEN[source.kind]?.(source.name) ?? "";

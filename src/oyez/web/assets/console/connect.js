@@ -46,7 +46,8 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
     try {
       const token = await getToken();
       const placed = placeToken(model.tokens, token);
-      const auth = gateways ? { ...placed.auth, gateways } : placed.auth;
+      const version = model.versions && { [model.versions.name]: model.versions.names.at(-1) };
+      const auth = { ...placed.auth, ...(gateways && { gateways }), ...version };
       await session.connect(namespace, { ...placed, auth }, token ? readToken(token) : null);
       // From here on only the client has a token that was pasted.
       setPasted("");
