@@ -114,7 +114,8 @@ class _Writer:
         yield from self._write_codes()
         # First what names classes: those that nothing names, such as one of separate arguments, are left out.
         body = [line for namespace in description["namespaces"] for line in self._write_namespace(namespace)]
-        body += self._write_publications()
+        if self._publishes:
+            body += self._write_publications()
         yield from self._write_classes()
         yield from body
 
@@ -229,6 +230,8 @@ class _Writer:
         commands = [*self._write_commands(namespace, prefix, answers)]
         yield from answers
         yield from commands
+        if not self._publishes:
+            return
         yield from _comment(f"What Redis emitters may emit in `{name}`: `new Emitter<{prefix}EmitterEvents>(…)`.")
         yield f"export interface {prefix}EmitterEvents {{"
         for event in filter(_is_publishable, namespace["events"]):
@@ -311,6 +314,11 @@ class _Writer:
         return f"({_list(parameters)}) => void"
 
     # Publishers.
+
+    @property
+    def _publishes(self) -> bool:
+        """True if the types are those of the newest version: only its forms are published."""
+        return bool(self._description.get("publishes", True))
 
     def _write_publications(self) -> Iterator[str]:
         events: dict[str, Node] = {}

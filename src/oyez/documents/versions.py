@@ -28,6 +28,7 @@ def describe_version(description: Description, version: str | None = None) -> De
     seen = {
         **description,
         "for_version": names[-1] if version is None else version,
+        "publishes": version in (None, names[-1]),
         "namespaces": [
             {
                 **namespace,
