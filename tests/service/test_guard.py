@@ -50,7 +50,7 @@ async def exchange(port: int, segments: list[bytes], patience: float = PATIENCE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_no_answer_may_be_sniffed(settings: Settings, kind: str) -> None:
+async def test_a_browser_sniffs_runs_frames_and_keeps_no_answer(settings: Settings, kind: str) -> None:
     origin = {"origin": "http://shop.example", "access-control-request-headers": "x-one, <script>"}
     async with serve(Oyez([shop("books")], settings), kind) as market:
         polling = "/books/socket.io/?EIO=4&transport=polling"
@@ -68,6 +68,9 @@ async def test_no_answer_may_be_sniffed(settings: Settings, kind: str) -> None:
             answer = await market.request(method, path, headers=headers)
             assert answer.status_code == status
             assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+            assert answer.headers.get_list("content-security-policy") == ["default-src 'none'; frame-ancestors 'none'"]
+            assert answer.headers.get_list("referrer-policy") == ["no-referrer"]
+            assert answer.headers.get_list("cache-control") == ["no-store"]
             assert "<script>" not in str(answer.headers)
             assert not (answer.headers.get("content-type", "").startswith("text/html") and "<script>" in answer.text)
 

@@ -101,7 +101,6 @@ class DocumentEndpoint:
         if content.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         headers["content-type"] = f"{DOCUMENTS[self._name].media_type}; charset=utf-8"
-        headers["x-content-type-options"] = "nosniff"
         if GZIP.search(request.headers.get("accept-encoding", "")) is None:
             return Response(content.data, headers=headers)
         return Response(content.compressed, headers={**headers, "content-encoding": "gzip"})

@@ -199,5 +199,6 @@ async def test_a_refusal_forbids_sniffing_and_repeats_nothing(crowd_http: Wire, 
     answer = await crowd_http.read_answer()
     assert answer.status == status
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     for part in ("x" * 20, "evil", "nonsense", "BREW"):
         assert part not in str((answer.headers, answer.body))

@@ -10,6 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 """A browser must not treat an answer as another content type than the one in its header."""
+UNLESS_STATED = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+"""Headers of every answer that does not state its own: a browser that shows it loads and runs nothing for it, shows it
+in no frame, and keeps no copy, because answers to back ends hold data of users. Pages and files state theirs."""
+DEFENCES = (NOSNIFF, *UNLESS_STATED)
+"""Headers of answers that are made without the application."""
 CLOSE = (b"connection", b"close")
 _BOTH_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
@@ -28,7 +37,8 @@ class ObservedSend:
 
 
 class UpgradeGuard:
-    """ASGI middleware: answers forbid sniffing, and close connections whose parser may misread what follows."""
+    """ASGI middleware: answers have headers against browsers' attacks, and connections whose parser may misread what
+    follows are closed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -49,8 +59,10 @@ class UpgradeGuard:
             if message["type"] in _STARTS:
                 # A client that was not asked for its body need not send it: the next request would be read as the body.
                 extra = [NOSNIFF, CLOSE] if closes or awaited else [NOSNIFF]
-                names = {name.lower() for name, _ in extra}
+                names = {name for name, _ in extra}
                 kept = [header for header in message.get("headers", ()) if header[0].lower() not in names]
+                stated = {name.lower() for name, _ in kept}
+                extra += [header for header in UNLESS_STATED if header[0] not in stated]
                 message = {**message, "headers": [*kept, *extra]}
             await send(message)
 

@@ -20,7 +20,7 @@ from oyez.protocol import engineio
 from oyez.server.cluster.forwarder import Forwarder
 from oyez.server.cluster.node import Node
 from oyez.server.http.endpoint import Router
-from oyez.server.http.guard import CLOSE, NOSNIFF, ObservedSend
+from oyez.server.http.guard import CLOSE, DEFENCES, ObservedSend
 from oyez.server.http.peer_protocol import HandedOffProtocol, PeerProtocol
 from oyez.server.http.port_reader import PieceReader
 from oyez.server.http.port_state import PortState
@@ -40,7 +40,7 @@ FILES_WARNING_SECONDS = 60.0
 _STOPPING_HEADERS = [
     (b"content-type", b"text/plain"),
     (b"retry-after", b"%d" % engineio.RETRY_AFTER),
-    NOSNIFF,
+    *DEFENCES,
     CLOSE,
 ]
 

@@ -2,6 +2,7 @@
 
 from oyez.protocol import engineio
 from oyez.protocol.websocket import accept_key, encode_close
+from oyez.server.http.guard import DEFENCES
 
 BAD_REQUEST = "400 Bad Request"
 FORBIDDEN = "403 Forbidden"
@@ -16,7 +17,8 @@ def encode_refusal(status: str, message: str, kind: str = HTML, **headers: str) 
     """An answer with the text `message` of the content type `kind`."""
     if status == UNAVAILABLE:
         headers["retry-after"] = str(engineio.RETRY_AFTER)
-    lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}", "x-content-type-options: nosniff"]
+    lines = [f"HTTP/1.1 {status}", "connection: close", f"content-type: {kind}"]
+    lines += [f"{name.decode()}: {value.decode()}" for name, value in DEFENCES]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, f"content-length: {len(message)}", "", message]).encode()
 
