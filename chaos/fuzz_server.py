@@ -25,6 +25,15 @@ ENVIRON = {
     "LOG_URL": "memory:",
     "DOCS": "true",
 }
+LIMITS = """
+[limits]
+header_timeout = 0.2
+body_timeout = 0.2
+connect_timeout = 0.3
+refused_timeout = 0.1
+close_timeout = 0.2
+"""
+"""A client that has sent all that it will send is not waited for."""
 
 
 @contextmanager
@@ -37,6 +46,7 @@ def fuzzed_server() -> Iterator[Callable[[bytes], str]]:
     with tempfile.TemporaryDirectory(prefix="oyez-fuzz-") as name:
         folder, port = Path(name), find_port()
         environ = {**os.environ, **ENVIRON, "PORT": str(port), "OYEZ_DATA": str(folder / "data")}
+        (folder / "oyez.toml").write_text(LIMITS)
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [sys.executable, "-m", "oyez.cli", "serve"],

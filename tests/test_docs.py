@@ -98,7 +98,7 @@ OWN = (
     "webhooks",
 )
 """The pages that are played; the others are only looked over for links."""
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(DOCS.glob("*.md"))]
 
 
 CONTRACTS = {"bookings": bookings, "fixrx": fixrx, "quotes": quotes}

@@ -31,11 +31,11 @@ CONTENTS = {
         "compatibility",
         "testing",
     ],
-    "Operating": ["operating", "deploying", "logging", "metrics", "troubleshooting", "scaling", "settings"],
+    "Operating": ["operating", "deploying", "security", "logging", "metrics", "troubleshooting", "scaling", "settings"],
     "Reference": ["contract-reference", "publishing-api", "server-api", "protocol", "clients", "glossary", "api"],
     "The shipped systems": ["systems", "quotes", "bookings", "fixrx", "qscrap", "rez"],
     "Measurements": ["benchmarks", "performance", "reliability", "robustness", "first-run"],
-    "For contributors": ["architecture", "../CONTRIBUTING", "../CHANGELOG"],
+    "For contributors": ["architecture", "../CONTRIBUTING", "../SECURITY", "../CHANGELOG"],
 }
 """Heading of the side bar → pages under it, relative to docs/."""
 
