@@ -21,8 +21,6 @@ from tests.support.valkey import ValkeyServer
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILE = EXAMPLES / "auction.py"
 RETURNING: dict[str, Any] = {"reconnection": True, "reconnectionDelay": 300, "reconnectionDelayMax": 300}
-LEAVING_SECONDS = 15.0
-"""Time within which the watchers of a killed process have left."""
 _numbers = count(1)
 ONE_PLACE = pytest.mark.parametrize("pair", ["folder"], indirect=True)
 """For what does not depend on the log or the processes: the other tests run at each of PLACES."""
@@ -118,13 +116,14 @@ async def test_an_auction_from_the_first_watcher_to_the_result(pair: Pair) -> No
 @ONE_PLACE
 async def test_a_lot_closes_by_itself_after_a_countdown(pair: Pair) -> None:
     guest = await pair.connect(pair.there, None)
-    lot_id = await open_lot(pair, seconds=2)
+    lot_id = await open_lot(pair, seconds=3)
     await watch(guest, lot_id)
     happened: list[tuple[str, list[Any]]] = []
     while happened[-1:] != [("lot:result", [lot_id, 100])]:
         happened.append(await guest.next_event())
-    # The first second may be over before the guest watches, and nobody has bid.
-    changes = [change for change in happened if change not in (("lot:watchers", [1]), ("lot:countdown", [2]))]
+    # Two seconds may be over before the guest watches, and nobody has bid.
+    early = (("lot:watchers", [1]), ("lot:countdown", [3]), ("lot:countdown", [2]))
+    changes = [change for change in happened if change not in early]
     assert changes == [("lot:countdown", [1]), ("lot:closed", []), ("lot:result", [lot_id, 100])]
 
 
@@ -304,7 +303,6 @@ async def test_the_watchers_of_a_killed_process_have_left(tmp_path: Path, valkey
             while numbers[-1:] != [5]:
                 numbers += await guest.expect_event("lot:watchers")
             pair.there.process.kill()
-            killed = time.monotonic()
             await lost.expect_disconnect()
         # One guest recovers at the other process: the same guest, who missed nothing and is still a watcher.
         ian = await pair.connect(pair.here, "ian", role="bidder")
@@ -316,7 +314,6 @@ async def test_the_watchers_of_a_killed_process_have_left(tmp_path: Path, valkey
             assert (await back.expect_event("lot:price")).args[0] == 130.5
             while numbers[-1] != 3:
                 numbers += await guest.expect_event("lot:watchers")
-            assert time.monotonic() - killed < LEAVING_SECONDS
 
 
 def test_the_largest_snapshot_fits() -> None:

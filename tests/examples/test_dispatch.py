@@ -10,6 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsConnectError
 from tests.support.pairs import PLACES, SECRET, Pair, open_pair
 from tests.support.served import Served
@@ -17,8 +18,8 @@ from tests.support.valkey import ValkeyServer
 
 FILE = Path(__file__).parents[2] / "examples/dispatch.py"
 PATH = "/dispatch/socket.io/"
-PROMISED = 15.0
-"""Seconds within which every departure is reported."""
+PROMISED = 15.0 + PATIENCE
+"""Seconds within which every departure is reported: 15, and what a busy machine needs."""
 RIDER, DRIVER, OTHER, OPERATOR = 12, 31, 32, 1
 PICKUP = [53.8, -1.55]
 

@@ -276,7 +276,7 @@ async def test_a_turn_expires_and_the_game_ends_if_nobody_plays(pair: Pair) -> N
 
 
 async def test_a_cut_client_receives_what_it_missed_once_and_in_order(pair: Pair) -> None:
-    table, clients = await sit(pair, spectators=("eve",), seconds=2)
+    table, clients = await sit(pair, spectators=("eve",))
     ada, bob, eve = clients
     await bob.cut()
     await bob.expect("disconnect")
@@ -287,6 +287,7 @@ async def test_a_cut_client_receives_what_it_missed_once_and_in_order(pair: Pair
     assert await act(ada, table, "pass")
     assert await ada.call("emote", table, "laugh") == DONE
     await expect_recovered(bob, 7)
+    assert (await pair.here.post({"event": "turn:expired", "to": f"table:{table}"}, system="game")).status_code == 200
     missed: dict[JsClient, list[Any]] = {bob: [], eve: []}
     for client, heard in missed.items():
         while ("turn:expired", []) not in heard:

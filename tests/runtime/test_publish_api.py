@@ -21,9 +21,7 @@ from oyez.settings import Limits
 from tests.support.market import contract
 from tests.support.tasks import Spawn
 
-LIMITS = Limits(
-    max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, max_rooms_per_event=4, body_timeout=0.05
-)
+LIMITS = Limits(max_event_bytes=200, max_publish_bytes=2000, max_events_per_publish=3, max_rooms_per_event=4)
 KEYS = {"bad": TOKEN_INVALID, "user": FORBIDDEN, "unreachable": KEYS_UNAVAILABLE}
 
 
@@ -37,11 +35,15 @@ def log() -> MemoryLog:
     return MemoryLog()
 
 
+def open_client(log: MemoryLog, limits: Limits = LIMITS) -> httpx.AsyncClient:
+    app = Starlette(routes=[publish_route("/market/events", Publisher(contract, log, limits), authorize)])
+    headers = {"authorization": "Bearer good"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", headers=headers)
+
+
 @pytest.fixture
 async def client(log: MemoryLog) -> AsyncIterator[httpx.AsyncClient]:
-    app = Starlette(routes=[publish_route("/market/events", Publisher(contract, log, LIMITS), authorize)])
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as opened:
-        opened.headers["authorization"] = "Bearer good"
+    async with open_client(log) as opened:
         yield opened
 
 
@@ -217,12 +219,13 @@ async def test_an_endless_body_is_not_read_to_its_end(client: httpx.AsyncClient)
     assert sent <= 3000
 
 
-async def test_a_body_that_does_not_arrive(client: httpx.AsyncClient) -> None:
+async def test_a_body_that_does_not_arrive(log: MemoryLog) -> None:
     async def stuck() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.sleep(60)
 
-    response = await client.post("/market/events", content=stuck(), headers={"content-type": "application/json"})
+    async with open_client(log, Limits(body_timeout=0.05)) as client:
+        response = await client.post("/market/events", content=stuck(), headers={"content-type": "application/json"})
     await expect_problem(response, 408, "slow_body")
 
 

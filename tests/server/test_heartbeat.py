@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.clock import Clock
+from tests.support.clock import PATIENCE, Clock
 from tests.support.js_client import JsDriver
 from tests.support.server_steps import open_requests
 from tests.support.serving import Running, serve
@@ -248,7 +248,7 @@ async def test_a_session_that_never_polls_does_not_stay(running: Running) -> Non
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
 async def test_the_javascript_client_is_kept_alive(kind: str, js: JsDriver, transports: list[str]) -> None:
-    async with serve(kind, ping_interval=0.1, ping_timeout=0.3) as running:
+    async with serve(kind, ping_interval=0.1, ping_timeout=PATIENCE) as running:
         client = await js.connect(running.url, transports=transports)
         for _ in range(3):
             await client.expect("ping")
@@ -258,7 +258,7 @@ async def test_the_javascript_client_is_kept_alive(kind: str, js: JsDriver, tran
 
 
 async def test_the_javascript_client_notices_that_pings_stop(js: JsDriver) -> None:
-    async with serve(ping_interval=0.1, ping_timeout=0.2) as running:
+    async with serve(ping_interval=0.1, ping_timeout=1.5) as running:
         client = await js.connect(running.url, transports=["websocket"])
         await client.expect("ping")
         running.server._tasks[1].cancel()

@@ -89,4 +89,4 @@ async def test_acknowledgements_do_not_wait_while_the_log_is_away(
         for number in range(1, 11):
             assert (await client.call("ring", {"number": number}))["ok"]
         # One waits for the whole time at most; then it is known that the log is away.
-        assert time.monotonic() - begun < 5 * ORDER_SECONDS
+        assert time.monotonic() - begun < 8 * ORDER_SECONDS

@@ -157,7 +157,7 @@ async def test_an_official_client_that_repeats(market: Market) -> None:
             path="/till/socket.io/",
             auth={"token": market.token("ada")},
             transports=["websocket"],
-            retries=5,
+            retries=50,
             ackTimeout=200,
         )
         log = market.oyez.systems["till"].log

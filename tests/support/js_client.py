@@ -113,10 +113,10 @@ class JsCrowd:
         self._driver = driver
         self._name = name
 
-    async def count_deaf(self, seconds: float = 5.0) -> int:
+    async def count_deaf(self, seconds: float = 30.0) -> int:
         """How many clients of a server that has gone still take themselves for connected after `seconds`.
 
-        Far less than a ping time-out, after which every client notices.
+        Less than a ping time-out, after which every client notices.
         """
         deaf: int = await self._driver.command("deaf", name=self._name, seconds=seconds)
         return deaf

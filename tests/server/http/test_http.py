@@ -72,7 +72,7 @@ async def test_javascript_clients_are_notified(own: Running, js: JsDriver, trans
     client = await js.connect(own.url, transports=transports)
     if transports == ["polling"]:
         await open_requests(own, polls=1)
-    await stop(own, within=2)
+    await stop(own)
     await client.expect("disconnect", reason="transport error" if transports == ["polling"] else "transport close")
 
 
@@ -112,7 +112,7 @@ async def test_a_handler_that_never_ends_is_ended() -> None:
     async with serve(shutdown_timeout=0.3) as running, SocketWire.connect(running) as wire:
         wire.send_text('42["hold",1]')
         await running.market.until(lambda: running.market.held == 1)
-        await stop(running, within=2)
+        await stop(running)
         assert ("hold done", 1) not in running.market.heard
 
 
@@ -121,7 +121,7 @@ async def test_a_connect_that_is_never_decided_is_ended(kind: str) -> None:
     async with serve(kind, shutdown_timeout=0.3) as running, SocketWire.begin(running) as wire:
         wire.send_text('40{"hold":true}')
         await running.market.until(lambda: running.market.held == 1)
-        await stop(running, within=2)
+        await stop(running)
         assert running.market.sockets == []
 
 
@@ -132,7 +132,7 @@ async def test_a_client_that_never_reads_is_cut(caplog: pytest.LogCaptureFixture
         SocketWire.connect(running, receive_buffer=4_096) as wire,
     ):
         await stuff(running, wire)
-        await stop(running, within=2)
+        await stop(running)
         assert await running.market.expect_gone(wire.id) == "server shutting down"
         assert running.server.registry.websockets == set()
     assert "stopping although clients or handlers have not finished" in caplog.text
@@ -141,7 +141,7 @@ async def test_a_client_that_never_reads_is_cut(caplog: pytest.LogCaptureFixture
 async def test_a_client_that_does_not_answer_its_close_is_cut() -> None:
     limits = {"close_timeout": 60.0}
     async with serve(shutdown_timeout=0.3, limits=limits) as running, SocketWire.connect(running) as wire:
-        await stop(running, within=2)
+        await stop(running)
         assert (await read_up_to_close(wire))[1] == 1012
         await wire.read_rest()
 
@@ -151,7 +151,7 @@ async def test_half_a_request_does_not_hold_the_stop_up(begun: bytes) -> None:
     async with serve(shutdown_timeout=0.5) as running, Wire.open(running) as wire:
         assert (await wire.request("GET", f"{POLLING}&sid=nobody")).status == 400
         wire.send(begun)
-        await stop(running, within=2)
+        await stop(running)
         await wire.read_rest()
 
 
@@ -161,7 +161,7 @@ async def test_half_a_body_does_not_hold_the_stop_up(caplog: pytest.LogCaptureFi
         async with Wire.open(running) as wire:
             wire.send_request("POST", client.target, b"42", {"Content-Length": "100"})
             await open_requests(running, posts=1)
-            await stop(running, within=2)
+            await stop(running)
             assert (await wire.read_answer()).status == 503
             await wire.read_rest()
     assert "Traceback" not in caplog.text
@@ -175,7 +175,7 @@ async def test_a_poll_whose_client_never_reads_does_not_hold_the_stop_up() -> No
         async with Wire.open(running, receive_buffer=4_096) as wire:
             wire.send_request("GET", client.target)
             await wire.read_until(b"\r\n\r\n")
-            await stop(running, within=2)
+            await stop(running)
 
 
 async def test_a_server_can_be_started_again(own: Running) -> None:
@@ -281,7 +281,7 @@ async def test_stopping_over_tls(certificates: Certificates, reads: bool) -> Non
             await stopping
         else:
             await stuff(running, wire)
-            await stop(running, within=2)
+            await stop(running)
 
 
 @pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01"])

@@ -75,12 +75,12 @@ async def test_a_client_that_sends_ahead_and_never_reads_is_hung_up_on() -> None
 
 
 async def test_a_client_that_sends_ahead_and_reads_slowly_is_answered() -> None:
-    async with serve(limits={"close_timeout": 0.2}) as running, Wire.open(running, receive_buffer=4_096) as wire:
+    async with serve(limits={"close_timeout": 1.0}) as running, Wire.open(running, receive_buffer=4_096) as wire:
         wire.send(f"GET {NOBODY} HTTP/1.1\r\nHost: x\r\n\r\n" * 4_000)
         read = 0
         while read < 4_000 * 150:
             read += len(await wire.read(2_000))
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.004)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as Linux shows it")
@@ -127,14 +127,14 @@ async def count_readyz(node: Served) -> int:
 
 async def test_a_connection_is_kept_longer_than_balancers_keep_theirs() -> None:
     assert Settings().keep_alive > 60
-    async with serve(keep_alive=1.0) as running, Wire.open(running) as wire:
+    async with serve(keep_alive=2.0) as running, Wire.open(running) as wire:
         for _ in range(3):
             assert (await wire.request("GET", NOBODY)).status == 400
             await asyncio.sleep(0.2)
         # It is closed in the end, and not before its time.
         begun = asyncio.get_running_loop().time()
         assert await wire.read_rest() == b""
-        assert asyncio.get_running_loop().time() - begun > 0.3
+        assert asyncio.get_running_loop().time() - begun > 0.1
 
 
 async def test_connections_that_only_wait_are_bounded() -> None:
@@ -155,10 +155,10 @@ async def test_connections_that_only_wait_are_bounded() -> None:
 
 @pytest.mark.skipif(NGINX is None, reason="there is no nginx")
 async def test_no_request_meets_a_connection_that_is_being_closed(tmp_path: Path) -> None:
-    # As by default, in less time: nginx keeps its connections for 0.3 s, the server for longer.
+    # nginx keeps its connections for 0.3 s; the server keeps them for longer, also on a busy machine.
     pause, count = 0.3, 40
     async with (
-        serve(keep_alive=3 * pause) as running,
+        serve(keep_alive=10 * pause) as running,
         balance_by_nginx(tmp_path, [running.port], keep=f"{pause * 1000:.0f}ms") as url,
     ):
         port = int(url.rpartition(":")[2])

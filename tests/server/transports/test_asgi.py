@@ -281,4 +281,4 @@ async def test_a_client_that_never_reads_does_not_hold_the_stop_up() -> None:
             await running.server.stop()
         assert running.server.registry.connections == {}
         await running.settle()
-        await stop(running, within=7)
+        await stop(running)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -283,15 +282,12 @@ async def test_keys_are_fetched_on_first_use_and_kept(verifier: Verifier, issuer
     assert issuer.requests == 1
 
 
-async def test_a_new_key_counts_within_a_second(verifier: Verifier, issuer: Issuer, spawn: Spawn) -> None:
+async def test_a_new_key_counts_at_once(verifier: Verifier, issuer: Issuer, spawn: Spawn) -> None:
     """Also right after a fetch that did not find it: no refusal is permanent."""
     await verifier.verify(OLD)
     issuer.publish("old", "new")
-    began = time.monotonic()
-
     arriving = [spawn(verifier.verify(NEW)) for _ in range(100)]
     assert {claims.subject for claims in await asyncio.gather(*arriving)} == {"ada"}
-    assert time.monotonic() - began < 10.0
     assert verifier.verify_now(OLD) and verifier.verify_now(NEW)
     assert issuer.requests == 2
 
@@ -362,10 +358,9 @@ async def test_the_issuers_return_is_noticed_at_once(issuer: Issuer, spawn: Spaw
                 await asyncio.sleep(0.01)
         assert "500" in keys.reason
         issuer.publish("new")
-        back = time.monotonic()
-        while keys.reason is not None:  # noqa: ASYNC110 - as probes do
-            await asyncio.sleep(0.01)
-        assert time.monotonic() - back < 10.0
+        async with asyncio.timeout(PATIENCE):
+            while keys.reason is not None:  # noqa: ASYNC110 - as probes do
+                await asyncio.sleep(0.01)
         assert (await Verifier(keys).verify(NEW)).subject == "ada"
         running.cancel()
     assert [entry["log_level"] for entry in logs] == ["warning", "info"]
