@@ -47,6 +47,7 @@ def test_every_setting_has_an_upper_case_name_in_the_environment(folder: Path) -
         "webhook_retries": "7",
         "database_sync": "full",
         "console_tokens": True,
+        "admin_keys": f"anna=sha256:{'0' * 64}",
     }
     environ = {name.upper(): str(value) for name, value in values.items()}
     assert msgspec.to_builtins(load_settings(environ)) == {**msgspec.to_builtins(Settings()), **values}

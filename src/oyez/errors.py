@@ -126,6 +126,8 @@ KEYS_UNAVAILABLE = Refusal("keys_unavailable", "The keys that verify tokens cann
 
 # Permission.
 FORBIDDEN = Refusal("forbidden", "You have no right to that.")
+BLOCKED = Refusal("blocked", "You may not connect at the moment.")
+"""An operator has blocked the user."""
 FORBIDDEN_ROLE = Refusal("forbidden_role", "Your role has no access here.")
 UNKNOWN_GATEWAY = Refusal("unknown_gateway", "There is no such gateway.", status=400)
 NO_ROOM_IN_GATEWAY = Refusal("no_room_in_gateway", "The gateway has no room for you.")
@@ -138,6 +140,9 @@ UNKNOWN_ROOM = Refusal("unknown_room", "There is no such room.", status=422)
 FOREIGN_ROOM = Refusal("foreign_room", "The event does not go to that kind of room.", status=422)
 ROOM_REQUIRED = Refusal("room_required", "The event needs at least one room to go to.", status=422)
 UNKNOWN_VERSION = Refusal("unknown_version", "This server does not have that version.", status=400)
+UNKNOWN_SYSTEM = Refusal("unknown_system", "There is no such system.", status=404)
+UNKNOWN_KEY = Refusal("unknown_key", "There is no such service key.", status=404)
+EVENT_GONE = Refusal("event_gone", "The log does not keep the event any more.", status=404)
 UNKNOWN_RECEIVER = Refusal("unknown_receiver", "There is no such receiver of webhooks.", status=404)
 UNSUPPORTED_PARSER = Refusal(
     "unsupported_parser", "This server speaks JSON: create the client without the option `parser`.", status=400

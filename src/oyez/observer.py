@@ -22,6 +22,7 @@ HTTP = "http"
 BACKEND = "backend"
 OUTBOX = "outbox"
 EMITTER = "emitter"
+OPERATOR = "operator"
 
 # What was refused: `RefusalReport.kind`.
 CONNECT = "connect"
@@ -48,9 +49,11 @@ class PublishReport(Report, frozen=True, gc=False):
     position: str | None
     """None for a volatile event. An event in several namespaces has a report and a position for each."""
     origin: str
-    """PYTHON, HTTP, BACKEND, OUTBOX or EMITTER."""
+    """PYTHON, HTTP, BACKEND, OUTBOX, EMITTER or OPERATOR."""
     seconds: float
     """How long the log took to accept the events of the call."""
+    caller: str = ""
+    """The name of the service key, or of the operator, that published it; empty if there is none."""
 
 
 class AppendReport(Report, frozen=True, gc=False):
@@ -188,6 +191,8 @@ class RecoveryReport(Report, frozen=True, gc=False):
     """Why the client is not recovered; empty if it is."""
     room: str = ""
     """Set if the result is about one room that the client joined after it connected."""
+    since: str = ""
+    """The position after which events were sent again; empty if the client named none."""
 
 
 class SlowClientReport(Report, frozen=True, gc=False):
@@ -197,6 +202,22 @@ class SlowClientReport(Report, frozen=True, gc=False):
     connection_id: str
     """As in ConnectReport."""
     user_id: str
+    address: str
+
+
+class ServiceReport(Report, frozen=True, gc=False):
+    """A back end has changed something over HTTP, or was refused. Publications have reports of their own."""
+
+    point = "served"
+    caller: str
+    """The name of its service key."""
+    action: str
+    """Such as `grant`, `disconnect`; `write` for the systems' own APIs."""
+    method: str
+    path: str
+    """The path that was called, with ids of users and rooms."""
+    outcome: str
+    """`done`, or the code of the refusal."""
     address: str
 
 
@@ -240,6 +261,9 @@ class Observer:
     def slow(self, report: SlowClientReport) -> None:
         """Called once for each connection that is closed because its client is too slow."""
 
+    def served(self, report: ServiceReport) -> None:
+        """Called once for each change of a back end over HTTP, but not for publications."""
+
 
 class Observers:
     """All observers of one system. `clock` is monotonic, in seconds."""
@@ -250,7 +274,8 @@ class Observers:
         self.system = system
         self.clock = clock
         self._methods: dict[type[Report], tuple[Callable[[Any], None], ...]] = {
-            kind: tuple(getattr(observer, kind.point) for observer in observers) for kind in Report.__subclasses__()
+            kind: tuple(getattr(observer, kind.point) for observer in observers if _observes(observer, kind.point))
+            for kind in Report.__subclasses__()
         }
         self._failures = SparseLog(logger)
 
@@ -265,6 +290,11 @@ class Observers:
                 self._failures.warning(
                     "an observer failed", kind=kind, observer=name, point=report.point, exc_info=error
                 )
+
+
+def _observes(observer: Observer, point: str) -> bool:
+    """False if the observer has not overridden the method: it is not called in vain."""
+    return getattr(type(observer), point, None) is not getattr(Observer, point)
 
 
 def build_observers(system: str, observers: Sequence[Observer]) -> Observers | None:

@@ -27,7 +27,7 @@ ORIGIN_PATTERN = re.compile(r"[A-Za-z][\w+.-]*://\*((\.[\w-]+){2,}|\.localhost)(
 """An origin with `*.` before a host name of two or more labels: a single one, such as `com`, belongs to no operator."""
 
 
-HIDDEN = ("jwt_secret", "metrics_token", "database_url", "log_url", "redis_url")
+HIDDEN = ("jwt_secret", "metrics_token", "admin_keys", "database_url", "log_url", "redis_url")
 """Settings that are secrets, or addresses with a password."""
 
 
@@ -38,7 +38,7 @@ KINDS = {"`int`": "a whole number", "`float`": "a number", "`bool`": "true or fa
 """msgspec's names of types, in words for people who do not write Python."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Values of `host` with which only programs on the same machine reach the server."""
-LISTS = ("client_origin", "jwt_claims", "trusted_proxies")
+LISTS = ("admin_keys", "client_origin", "jwt_claims", "trusted_proxies")
 """Settings whose value may contain line breaks."""
 
 
@@ -269,6 +269,8 @@ class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 _WEBHOOK = re.compile(rf"OYEZ_WEBHOOK_([A-Z][A-Z0-9_]*)_({'|'.join(WebhookSettings.__struct_fields__).upper()})")
 """The name of a receiver's setting in the environment."""
+OPERATOR_KEY = re.compile(r"([\w.-]{1,64})=sha256:([0-9a-f]{64})", re.ASCII)
+"""An operator's key, as the setting has it."""
 WEBHOOK_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 """The name of a receiver: a part of its id in the database."""
 
@@ -341,6 +343,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     metrics_token: Annotated[str, Meta(min_length=16)] | None = None
     """The token that Prometheus sends to read `/metrics` (`Authorization: Bearer …`), 16 characters or more. Unset:
     there is no `/metrics`."""
+    admin_keys: str | None = None
+    """The keys of operators, as `NAME=sha256:HASH`, separated by commas; `oyez keys operator NAME` makes one. Unset:
+    there is no admin page and no admin API."""
+    audit_days: Annotated[int, Meta(ge=1, le=3_660)] = 90
+    """Days for which the records of the audit are kept."""
     ssl_certfile: str | None = None
     """The certificate (PEM), for HTTPS."""
     ssl_keyfile: str | None = None
@@ -459,6 +466,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.development if self.webhook_private_addresses is None else self.webhook_private_addresses
 
     @property
+    def operator_keys(self) -> Mapping[str, str]:
+        """`admin_keys`: the hash of each key, by the name of its operator. Raises SettingsError, without a hash."""
+        found: dict[str, str] = {}
+        parts = (part.strip() for part in re.split(r"[,\n]", self.admin_keys or ""))
+        for number, part in enumerate(filter(None, parts), 1):
+            match = OPERATOR_KEY.fullmatch(part)
+            if match is None:
+                raise SettingsError(
+                    f"Key {number} of ADMIN_KEYS is not NAME=sha256:HASH. Make one with `oyez keys operator NAME`."
+                )
+            if match[1] in found:
+                raise SettingsError(f"ADMIN_KEYS has two keys of {match[1]!r}. Give each key a name of its own.")
+            found[match[1]] = match[2]
+        return found
+
+    @property
     def webhook_delays(self) -> tuple[float, ...]:
         """`webhook_retries` in seconds. Raises SettingsError."""
         try:
@@ -554,7 +577,7 @@ def _find_fault(name: str, value: Any, sources: Mapping[str, Mapping[str, Any]])
     try:
         settings = msgspec.convert({name: value}, Settings, strict=False)
         check_origins(settings.origins)
-        _ = settings.zone, settings.webhook_delays
+        _ = settings.zone, settings.webhook_delays, settings.operator_keys
         read_levels(settings.log_level)
         check_backends(settings.backends)
         check_webhooks(settings.webhooks)

@@ -289,7 +289,10 @@ async def test_a_client_that_returns(tmp_path: Path, recorder: Recorder) -> None
         async with connect_again(market, recovery) as ada:
             await ada.expect_event("sold")
             result = await recorder.expect(RecoveryReport, recovered=True)
-            assert result == RecoveryReport("stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "")
+            assert result == RecoveryReport(
+                "stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "", since=result.since
+            )
+            assert result.since
         points = [report.point for report in recorder.reports[first:]]
         assert points.index("connected") < points.index("recovered")
         async with connect_again(market, {"pid": "unknown", "offset": recovery.get("offset")}):
@@ -311,7 +314,7 @@ async def test_a_room_that_is_replayed(tmp_path: Path, recorder: Recorder) -> No
             assert (await ada.call("join_row", "1"))["ok"]
             result = await recorder.expect(RecoveryReport, room="row:1")
             assert result == RecoveryReport(
-                "stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "", "row:1"
+                "stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "", "row:1", result.since
             )
 
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Annotated
 
 from cyclopts import Parameter
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from oyez.cli.address import base_url
 from oyez.cli.banner import Banner
@@ -26,6 +26,7 @@ from oyez.cli.server_flags import DEFAULTS, ServerFlags
 from oyez.cli.supervisor import Supervisor
 from oyez.errors import OyezError, SettingsError
 from oyez.logger import get_logger
+from oyez.observer import Observer
 from oyez.ops.health import Team, health_routes
 from oyez.ops.logs import configure_logging
 from oyez.ops.memory import start_giving_back
@@ -118,12 +119,21 @@ def build_oyez(
 ) -> Oyez:
     """The application that the command line and the workers serve."""
     loaded = [load_system(name) for name in systems]
-    metrics = [Metrics()] if settings.metrics_token is not None else []
+    metrics, admin = Metrics(), None
+    if settings.operator_keys:
+        # Here, and not at the top: most servers that are started for a try have no admin.
+        from oyez.ops.admin.service import Admin
 
-    def operate(oyez: Oyez) -> list[Route]:
-        return [*health_routes(oyez, find_team), *(route for one in metrics for route in metrics_routes(oyez, one))]
+        admin = Admin(settings, metrics)
+    observers: list[Observer] = [metrics] if admin is not None or settings.metrics_token is not None else []
+    if admin is not None:
+        observers += admin.observers
 
-    return Oyez(loaded, settings, operate=operate, outages=outages, observers=metrics)
+    def operate(oyez: Oyez) -> list[BaseRoute]:
+        routes: list[BaseRoute] = [*health_routes(oyez, find_team), *metrics_routes(oyez, metrics)]
+        return routes if admin is None else [*routes, *admin.operate(oyez)]
+
+    return Oyez(loaded, settings, operate=operate, outages=outages, observers=observers)
 
 
 class AnnouncingServer(HttpServer):

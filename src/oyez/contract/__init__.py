@@ -8,6 +8,7 @@ from oyez.contract.contract import Contract, Event
 from oyez.contract.limits import per_address, per_room
 from oyez.contract.policy import Identity, anyone, member, not_role, own, resolved, role
 from oyez.contract.presence import Presence
+from oyez.contract.private import PRIVATE
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import NamedRoom, in_room
 from oyez.contract.tokens import auth, bearer, cookie, header, query
@@ -32,6 +33,7 @@ from oyez.contract.types import (
 from oyez.contract.versions import Versions, Was
 
 __all__ = [
+    "PRIVATE",
     "UNSET",
     "Acknowledgements",
     "Backend",

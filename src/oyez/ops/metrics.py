@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from oyez.concurrency.loop_lag import measure_lag
 from oyez.concurrency.periodic import PeriodicTask
 from oyez.logger import get_logger
 from oyez.observer import (
@@ -49,8 +50,6 @@ WRITE_INTERVAL = 5.0
 """Seconds between two writes of a worker's figures: shorter than Prometheus' usual interval of 15 s."""
 STALE_SECONDS = 3 * WRITE_INTERVAL
 """Age at which the figures of another worker are left out: that worker has ended, or does not answer."""
-LAG_INTERVAL = 0.5
-"""Seconds between two measurements of the event loop's lag."""
 READ_TIMEOUT = 1.0
 """Seconds for the questions to the database and the log. What does not answer in time is left out."""
 MAX_TIMED = 1_000
@@ -214,23 +213,9 @@ class _Exporter:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             stack.callback(self._file.unlink, missing_ok=True)
-            stack.callback(self._measure(asyncio.get_running_loop()))
+            stack.enter_context(measure_lag(self._metrics.lagged))
             await stack.enter_async_context(PeriodicTask("metrics", self._write).running())
             yield
-
-    def _measure(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-        """Measure the lag every LAG_INTERVAL seconds until the returned function is called."""
-
-        timer: asyncio.TimerHandle
-
-        def measure(due: float) -> None:
-            nonlocal timer
-            self._metrics.lagged(max(0.0, loop.time() - due))
-            due = loop.time() + LAG_INTERVAL
-            timer = loop.call_at(due, measure, due)
-
-        measure(loop.time())
-        return lambda: timer.cancel()
 
     async def _write(self) -> float:
         data = msgspec.json.encode(self._snapshot())

@@ -87,6 +87,7 @@ class Admission:
         if role is None or not self._namespace.who.admits(Identity(subject="", role=role)):
             raise self._authentication.refuse_missing()
         guest = guest or self._guests.create()
+        await self._authentication.check_guest(guest.subject, role)
         within = self._contract.sign_in_within
         ends = self._now() + within if within is not None else None
         identity = Identity(subject=guest.subject, role=role, guest=True, expires_at=ends)

@@ -12,7 +12,6 @@ from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, Refusal, RefusedError, find_
 from oyez.log.log import Entry
 from oyez.observer import COMMAND, CommandReport, Observers, RefusalReport
 from oyez.protocol.binary import detach, locate
-from oyez.protocol.socket_ids import user_room
 from oyez.runtime import control
 from oyez.runtime.admission import Admission
 from oyez.runtime.client import Client, ClientContext
@@ -97,7 +96,7 @@ class NamespaceApplication(Application):
 
     def connected(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook, client = self._hooks.connected, socket.data
-        if user_room(client.identity.subject) in self._entering.end(socket):
+        if not self._entering.accept(socket, client.identity):
             return _come_back()
         return self._run_connected(hook, client) if hook or client.postponed else None
 
@@ -255,6 +254,8 @@ class NamespaceApplication(Application):
     def control(self, entry: Entry, sockets: Collection[Socket]) -> None:
         if entry.control == control.DISCONNECT:
             self._entering.record(entry.rooms)
+        elif entry.control == control.REVOKE:
+            self._entering.revoke(msgspec.json.decode(entry.data, type=control.Revocation))
         self._control.apply(entry, sockets)
 
     async def _finish(

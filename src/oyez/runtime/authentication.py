@@ -91,8 +91,8 @@ class Credentials:
         return User(verified.subject, verified.claims.get("role"), verified.claims, verified.expires_at)
 
 
-CheckRevoked = Callable[[str, Mapping[str, Any]], Awaitable[None]]
-"""Raises RefusedError (token_revoked) if a user's token with these claims is no longer accepted."""
+CheckRevoked = Callable[[str, Sequence[str], Mapping[str, Any]], Awaitable[None]]
+"""Raises RefusedError (blocked, token_revoked) if a user with these roles and claims may not connect."""
 Authenticate = Callable[[Credentials], Awaitable[User | None]]
 """A system's own function. None: the credentials give no access. A RefusedError is sent to the client."""
 
@@ -130,6 +130,11 @@ class Authentication:
             raise RefusedError(TOKEN_MISSING)
         return user
 
+    async def check_guest(self, subject: str, role: str) -> None:
+        """Raises RefusedError (blocked, token_revoked) if a guest may not connect."""
+        if self._check_revoked is not None:
+            await self._check_revoked(subject, (role,), {})
+
     def refuse_missing(self) -> RefusedError:
         """The refusal of a client that brings no credentials."""
         places = "; ".join(source.text for source in self._contract.tokens)
@@ -138,7 +143,7 @@ class Authentication:
     async def _find(self, credentials: Credentials) -> User | None:
         user = await self._find_unrevoked(credentials)
         if user is not None and self._check_revoked is not None:
-            await self._check_revoked(str(user.subject), user.claims)
+            await self._check_revoked(str(user.subject), _roles_of(user), user.claims)
         return user
 
     async def _find_unrevoked(self, credentials: Credentials) -> User | None:
@@ -168,6 +173,12 @@ class Authentication:
         if user is not None and user.expires_at is not None and user.expires_at <= self._now():
             raise RefusedError(TOKEN_EXPIRED)
         return user
+
+
+def _roles_of(user: User) -> Sequence[str]:
+    if isinstance(user.role, list | tuple):
+        return [role for role in user.role if isinstance(role, str)]
+    return (user.role,) if isinstance(user.role, str) else ()
 
 
 def _describe(error: Exception) -> str:

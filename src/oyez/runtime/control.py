@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from oyez.contract.policy import Verdict
+from oyez.contract.policy import Identity, Verdict
 from oyez.contract.rooms import Everyone, NamedRoom
 from oyez.errors import FORBIDDEN, ContractError, RefusedError, is_temporary
 from oyez.log.log import Entry
@@ -24,6 +24,8 @@ logger = get_logger("oyez.runtime")
 
 DISCONNECT = "disconnect"
 """The action of entries that disconnect sockets."""
+REVOKE = "revoke"
+"""The action of entries that disconnect the sockets of revoked tokens."""
 
 
 class Removal(msgspec.Struct, frozen=True):
@@ -44,6 +46,23 @@ class Disconnection(msgspec.Struct, frozen=True):
     """The parameters of `disconnect`."""
 
     close: bool = False
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """The parameters of `revoke`: tokens with this id, or with this role if they were issued before a time."""
+
+    kind: str
+    """`token` or `role`."""
+    subject: str
+    before: float = 0.0
+    """Seconds since 1970."""
+
+    def concerns(self, identity: Identity) -> bool:
+        """True if the token of a connected client is revoked."""
+        if self.kind == "token":
+            return identity.claims.get("jti") == self.subject
+        issued = identity.claims.get("iat")
+        return identity.has_role(self.subject) and not (isinstance(issued, int | float) and issued >= self.before)
 
 
 # Making entries.
@@ -82,6 +101,11 @@ def disconnect(
 ) -> Entry:
     """The sockets in a room are disconnected from the namespace; with `close`, their whole connections end."""
     return _entry(DISCONNECT, sockets_in, excluding, Disconnection(close))
+
+
+def revoke(namespace: str, kind: str, subject: str, before: float = 0.0) -> Entry:
+    """The sockets of revoked tokens are disconnected, and their connections end; see Revocation."""
+    return _entry(REVOKE, Everyone(namespace), (), Revocation(kind, subject, before))
 
 
 def _entry(
@@ -127,6 +151,7 @@ class Control:
             "join": _Action(Move, self._join),
             "leave": _Action(Move, self._leave),
             DISCONNECT: _Action(Disconnection, self._disconnect),
+            REVOKE: _Action(Revocation, self._revoke),
         }
 
     def apply(self, entry: Entry, sockets: Collection[Socket]) -> None:
@@ -197,6 +222,10 @@ class Control:
 
     def _disconnect(self, client: Client, disconnection: Disconnection, entry: Entry) -> None:
         client.disconnect(disconnection.close)
+
+    def _revoke(self, client: Client, revocation: Revocation, entry: Entry) -> None:
+        if revocation.concerns(client.identity):
+            client.disconnect(close=True)
 
 
 async def _or_reconnect(client: Client, work: Coroutine[Any, Any, None]) -> None:

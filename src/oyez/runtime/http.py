@@ -34,10 +34,12 @@ from oyez.errors import (
     Refusal,
     RefusedError,
     UnavailableError,
+    find_code,
 )
 from oyez.logger import get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
+from oyez.runtime.callers import DONE, Caller, current_caller
 from oyez.server.transports.budget import MemoryBudget
 from oyez.settings import Limits
 
@@ -49,7 +51,7 @@ _sparse = SparseLog(logger, interval=10.0)
 S = TypeVar("S", bound=msgspec.Struct)
 
 Authorize = Callable[[str], object]
-"""Accepts a service key. Raises RefusedError."""
+"""Accepts a service key, and may return its Caller. Raises RefusedError."""
 Responder = Callable[[Request], Awaitable[Response]]
 """Answers a request. RefusedError and InvalidDataError become problems."""
 
@@ -71,16 +73,21 @@ def service_route(
     methods: Sequence[str] = ("POST",),
     middleware: Sequence[Middleware] = (),
     on_failure: Callable[[Exception], None] = lambda error: None,
+    *,
+    reports: bool = True,
 ) -> Route:
     """A route that requires a service key (`Authorization: Bearer <key>`).
 
     A RefusedError, InvalidDataError or UnavailableError of `answer` becomes a problem. `on_failure` receives each
-    error, unless the caller has left.
+    error, unless the caller has left. If `authorize` returns a Caller, and `reports` is true, each write is reported.
     """
 
     async def answer_service(request: Request) -> Response:
+        caller: object = None
         try:
-            authorize(bearer_token(request))
+            caller = authorize(bearer_token(request))
+            if isinstance(caller, Caller):
+                current_caller.set(caller)
             _check_address(request)
             before = forgotten.get()
             response = await answer(request)
@@ -88,8 +95,15 @@ def service_route(
         except Exception as error:
             if not isinstance(error, ClientDisconnect):
                 on_failure(error)
+                report(caller, request, find_code(error))
             raise
+        report(caller, request, DONE if response.status_code < HTTPStatus.BAD_REQUEST else str(response.status_code))
         return response
+
+    def report(caller: object, request: Request, outcome: str) -> None:
+        if reports and isinstance(caller, Caller):
+            address = request.client.host if request.client is not None else ""
+            caller.report(request.method, path, request.url.path, outcome, address)
 
     async def handle(request: Request) -> Response:
         return await answer_or_refuse(request, answer_service)

@@ -29,6 +29,7 @@ from oyez.errors import (
 from oyez.log.log import Entry
 from oyez.observer import HTTP, PUBLISH, Observers, RefusalReport
 from oyez.protocol.socket_ids import socket_of
+from oyez.runtime.callers import current_caller
 from oyez.runtime.http import (
     Authorize,
     answer_json,
@@ -64,6 +65,9 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize, observe
         try:
             items = _split(body, publisher.limits.max_events_per_publish) if several else [msgspec.Raw(body)]
             publications, key = await _decode_all(items), read_idempotency_key(request)
+            caller = current_caller.get()
+            if caller is not None:
+                caller.check_events(one.event for one in publications if isinstance(one, Publication))
             prepared = await publisher.prepare_all(publications)
             positions = await publisher.append_all(prepared, publications, key, origin=HTTP)
         except RejectedError as rejected:
@@ -78,7 +82,7 @@ def publish_route(path: str, publisher: Publisher, authorize: Authorize, observe
         if observers is not None:
             observers.report(RefusalReport(observers.system, PUBLISH, code))
 
-    return service_route(path, answer, authorize, on_failure=lambda error: report(find_code(error)))
+    return service_route(path, answer, authorize, on_failure=lambda error: report(find_code(error)), reports=False)
 
 
 def _name_rooms(entries: Sequence[Entry]) -> list[str]:

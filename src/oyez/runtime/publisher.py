@@ -34,6 +34,7 @@ from oyez.observer import PYTHON, Observers, PublishReport
 from oyez.protocol.binary import Spans, count_saved
 from oyez.protocol.socket_ids import SOCKET_ID, own_room
 from oyez.runtime.awaiting import must_await
+from oyez.runtime.callers import current_caller
 from oyez.runtime.current import current_published
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.latest import Latest
@@ -409,11 +410,12 @@ def report_published(
     observers: Observers, entries: Sequence[Entry], positions: Sequence[str | None], origin: str, began: float
 ) -> None:
     """Report the events among `entries`, which the log has accepted. `began` is the time of the call to the log."""
-    seconds = observers.clock() - began
+    seconds, caller = observers.clock() - began, current_caller.get()
+    name = caller.name if caller is not None else ""
     for entry, position in zip(entries, positions, strict=True):
         if not entry.control:
             system, namespace, rooms = observers.system, entry.namespace, entry.rooms
-            observers.report(PublishReport(system, namespace, entry.name, rooms, position, origin, seconds))
+            observers.report(PublishReport(system, namespace, entry.name, rooms, position, origin, seconds, name))
 
 
 @dataclass(frozen=True, slots=True)

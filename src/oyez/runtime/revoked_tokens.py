@@ -1,29 +1,36 @@
-"""Tokens that are no longer accepted, although they have not expired: those of one user, issued before a time.
+"""Who may not connect although the token has not expired: users who are blocked, and tokens that were revoked.
 
-The log keeps a record for each such user, which all nodes read and which ends by itself.
+Tokens are revoked by their id (claim `jti`), or by their user or role if they were issued before a time. The log has a
+record for each, which all nodes read and which ends by itself.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
-from oyez.errors import TOKEN_REVOKED, LogUnavailableError, RefusedError
+from oyez.errors import BLOCKED, TOKEN_REVOKED, LogUnavailableError, RefusedError
 from oyez.log.log import Log
 
 MAX_KNOWN = 10_000
-"""Users whose revocations a process remembers for times in which the log is away: about 2 MB."""
+"""Records that a process remembers for times in which the log is away: about 2 MB."""
+MAX_TOKEN_ID = 300
+"""Characters of a token's id: it becomes part of a record's key."""
+
+Kind = Literal["block", "user", "role", "token"]
+PREFIXES: Mapping[Kind, str] = {"block": "blocked", "user": "revoked", "role": "revoked-role", "token": "revoked-token"}
+"""By kind of restriction, the first part of the keys of its records."""
 
 
 class RevokedTokens:
-    """The revoked tokens of one system. `clock` gives seconds since 1970."""
+    """The restrictions of one system. `clock` gives seconds since 1970."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.time) -> None:
         self._log = log
         self._clock = clock
         self._known: dict[str, tuple[float, float]] = {}
-        """By user, what this process last read or wrote."""
+        """By key, the record that this process last read or wrote."""
 
     async def revoke(self, user: str, before: float | None, seconds: float) -> float:
         """Refuse the user's tokens that were issued before a time, for so many seconds; by default, before now.
@@ -31,42 +38,70 @@ class RevokedTokens:
         Returns that time. An earlier revocation that reaches further stays. Raises LogUnavailableError.
         """
         now = self._clock()
-        until, before = now + seconds, now if before is None else before
-        found = await self._read(user)
-        if found is not None:
-            before, until = max(before, found[0]), max(until, found[1])
-        await self._log.put(_record(user), msgspec.json.encode((before, until)), until - now)
-        self._remember(user, (before, until))
-        return before
+        return (await self.restrict("user", user, now if before is None else before, now + seconds))[0]
 
-    async def check(self, user: str, claims: Mapping[str, Any]) -> None:
-        """Raises RefusedError (token_revoked) if the token with these claims was revoked.
+    async def restrict(self, kind: Kind, subject: str, before: float, until: float) -> tuple[float, float]:
+        """Refuse tokens that were issued before a time, until another; a block refuses all tokens of its user.
 
-        While the log is away, clients can connect, so only the revocations that this process knows count then.
+        Returns both times. An earlier restriction that reaches further stays. Raises LogUnavailableError.
         """
-        try:
-            found = await self._read(user)
-        except LogUnavailableError:
-            found = self._known.get(user)
-        if found is None or found[1] <= self._clock():
-            return
-        issued = claims.get("iat")
-        if not isinstance(issued, int | float) or issued < found[0]:
-            raise RefusedError(TOKEN_REVOKED)
+        key = _key(kind, subject)
+        found = (await self._read([key])).get(key)
+        if found is not None and kind != "block":
+            before, until = max(before, found[0]), max(until, found[1])
+        await self._log.put(key, msgspec.json.encode((before, until)), max(0.001, until - self._clock()))
+        self._remember(key, (before, until))
+        return before, until
 
-    async def _read(self, user: str) -> tuple[float, float] | None:
-        record = await self._log.get(_record(user))
-        found = None if record is None else msgspec.json.decode(record, type=tuple[float, float])
-        if found is not None:
-            self._remember(user, found)
+    async def has(self, kind: Kind, subject: str) -> bool:
+        """True if the log has this restriction. Raises LogUnavailableError."""
+        return await self._log.get(_key(kind, subject)) is not None
+
+    async def release(self, kind: Kind, subject: str) -> bool:
+        """End a restriction. True if there was one. Raises LogUnavailableError."""
+        key = _key(kind, subject)
+        self._known.pop(key, None)
+        return await self._log.get_and_delete(key) is not None
+
+    async def check(self, user: str, roles: Sequence[str], claims: Mapping[str, Any]) -> None:
+        """Raises RefusedError (blocked, token_revoked) if a user with this token may not connect.
+
+        While the log is away, clients can connect, so only the restrictions that this process knows count then.
+        """
+        kinds = {_key("block", user): "block", _key("user", user): "user"}
+        kinds |= {_key("role", role): "role" for role in roles}
+        token = claims.get("jti")
+        if isinstance(token, str) and len(token) <= MAX_TOKEN_ID:
+            kinds[_key("token", token)] = "token"
+        try:
+            found = await self._read(list(kinds))
+        except LogUnavailableError:
+            found = {key: self._known[key] for key in kinds if key in self._known}
+        now, issued = self._clock(), claims.get("iat")
+        for key, (before, until) in found.items():
+            if until <= now:
+                continue
+            if kinds[key] == "block":
+                raise RefusedError(BLOCKED)
+            if kinds[key] == "token" or not isinstance(issued, int | float) or issued < before:
+                raise RefusedError(TOKEN_REVOKED)
+
+    async def _read(self, keys: Sequence[str]) -> dict[str, tuple[float, float]]:
+        records = await self._log.get_all(keys)
+        found = {key: msgspec.json.decode(record, type=tuple[float, float]) for key, record in records.items()}
+        for key in keys:
+            if key in found:
+                self._remember(key, found[key])
+            else:
+                self._known.pop(key, None)
         return found
 
-    def _remember(self, user: str, found: tuple[float, float]) -> None:
-        self._known.pop(user, None)
+    def _remember(self, key: str, found: tuple[float, float]) -> None:
+        self._known.pop(key, None)
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        self._known[user] = found
+        self._known[key] = found
 
 
-def _record(user: str) -> str:
-    return f"revoked:{user}"
+def _key(kind: Kind, subject: str) -> str:
+    return f"{PREFIXES[kind]}:{subject}"

@@ -44,6 +44,7 @@ from oyez.server.transports.asgi import DRAINS
 from oyez.server.transports.budget import MemoryBudget
 from oyez.service.activity import build_activity_log
 from oyez.service.auth.secrets import Secret, load_secret
+from oyez.service.auth.service_keys import ServiceKeys
 from oyez.service.auth.tokens import Signer, Verifier, build_signer, build_verifier
 from oyez.service.backends.connections import BackendConnections
 from oyez.service.data_folder import open_folder
@@ -128,12 +129,15 @@ class Oyez:
         self._backend_connections = BackendConnections()
         self._beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self._paths: dict[str, Endpoint] = {}
+        self._operator_servers: list[Server] = []
+        """Servers beside those of the systems, for operators."""
         self._wrong_paths = WrongPaths(settings.trusted_proxies)
         routes: list[BaseRoute] = []
         build_log = build_log or partial(backends.build_log, settings)
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
+            self.service_keys = ServiceKeys(self.database, watched=bool(settings.operator_keys), now=time.now)
             shared = self._build_shared([system.name for system in systems], (*observers, *build_activity_log()))
             self.systems: Mapping[str, Served] = {
                 system.name: Served(system, build_log(system.name), shared) for system in systems
@@ -207,6 +211,7 @@ class Oyez:
             # Left after the clients are gone: their last handlers may ask a back end.
             await stack.enter_async_context(self._backend_connections.running())
             await stack.enter_async_context(run_beside(self._verifier.keys.run()))
+            await stack.enter_async_context(self.service_keys.running())
             for served in self.systems.values():
                 await stack.enter_async_context(run_beside(served.database.run()))
                 stack.push_async_callback(served.log.close)
@@ -234,6 +239,11 @@ class Oyez:
     def run_beside(self, enter: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         """Enter a context whenever Oyez runs: `running` enters it last, and leaves it before the clients are gone."""
         self._beside.append(enter)
+
+    def add_server(self, path: str, server: Server) -> list[BaseRoute]:
+        """The routes of a server beside those of the systems, at `path`. `run_beside` has to run it."""
+        self._operator_servers.append(server)
+        return self._serve_at(path, server)
 
     @property
     def stopping(self) -> bool:
@@ -281,7 +291,8 @@ class Oyez:
             self._waiting = None
 
     async def _drain_all(self) -> None:
-        await asyncio.gather(*(served.server.drain() for served in self.systems.values()))
+        servers = [served.server for served in self.systems.values()]
+        await asyncio.gather(*(server.drain() for server in (*servers, *self._operator_servers)))
 
     def _find_time_left(self) -> float:
         """Seconds that all systems together have left for writing before the process ends."""
@@ -307,6 +318,7 @@ class Oyez:
             verifier=self._verifier,
             node=self.node,
             database=self.database,
+            service_keys=self.service_keys,
             time=self._time,
             observers=observers,
             outages=self._outages,

@@ -3,7 +3,7 @@
 `Oyez` builds one `Served` for each system, starts them, and stops them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,8 +18,10 @@ from oyez.log.log import Log
 from oyez.log.observed import ObservedLog
 from oyez.observer import Observer, build_observers
 from oyez.runtime.bind import bind
+from oyez.runtime.callers import UNNAMED, Caller, check_unlimited
 from oyez.runtime.guests import Guests
 from oyez.runtime.hooks import check_room_hooks
+from oyez.runtime.http import Authorize
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
@@ -32,7 +34,8 @@ from oyez.server.connections.outages import Outages
 from oyez.server.server import Server
 from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret
-from oyez.service.auth.tokens import WEBHOOKS, Signer, Verifier
+from oyez.service.auth.service_keys import ServiceKeys, is_service_key
+from oyez.service.auth.tokens import PUBLISH, WEBHOOKS, Signer, Verifier
 from oyez.service.backends.backends import Backends
 from oyez.service.backends.connections import BackendConnections
 from oyez.service.backends.effects import EffectsRunner
@@ -70,6 +73,7 @@ class Shared:
     verifier: Verifier
     node: Node
     database: Database
+    service_keys: ServiceKeys
     time: Clock
     observers: Sequence[Observer]
     outages: Outages
@@ -96,10 +100,10 @@ class Served:
         self._database = shared.database.part(system.name)
         self.database = DatabaseProbe(self._database, system.name, system.tables)
         self._idempotency = Idempotency(self.log, shared.settings.log_retention)
-        self._revoked = RevokedTokens(self.log, shared.time.now)
+        self.revoked: RevokedTokens = RevokedTokens(self.log, shared.time.now)
         self.publisher = self._build_publisher()
         self.outbox = self._build_outbox()
-        self._members = Members(system.name, self._database, system.contract)
+        self.members = Members(system.name, self._database, system.contract)
         self._stored_stays = DatabaseStays(system.contract, self._database, self.outbox, shared.time.now)
         self._backends = self._build_backends()
         self.own: SystemServices = self._backends.extend(build_services(system, self._build_services()))
@@ -124,12 +128,12 @@ class Served:
             self.log,
             limits,
             self._find_sockets,
-            self._revoked,
+            self.revoked,
             authorize,
             writes,
         )
         routes = [
-            publish_route(f"{prefix}/events", self.publisher, authorize, self._observers),
+            publish_route(f"{prefix}/events", self.publisher, self._authorize_publications, self._observers),
             *member_routes(prefix, contract, self._database, self.outbox, authorize, writes),
             presence_route(prefix, contract, self._find_presence, authorize),
             *sockets.build_routes(),
@@ -144,13 +148,25 @@ class Served:
             routes += page_routes(prefix, contract, settings, self._shared.signer)
         return [*routes, Mount(f"{prefix}/api", routes=list(self.own.routes), middleware=writes)]
 
-    def _authorize(self, key: str) -> None:
-        self._shared.signer.verify_service(key, self.system.name)
+    def _authorize_publications(self, key: str) -> Caller:
+        return self._find_caller(key, PUBLISH)
 
-    def _authorize_webhooks(self, key: str) -> None:
-        self._shared.signer.verify_service(key, self.system.name, WEBHOOKS)
+    def _authorize(self, key: str) -> Caller:
+        return check_unlimited(self._find_caller(key, PUBLISH))
 
-    def _honour_keys(self, authorize: Callable[[str], None]) -> Middleware:
+    def _authorize_webhooks(self, key: str) -> Caller:
+        return check_unlimited(self._find_caller(key, WEBHOOKS))
+
+    def _find_caller(self, key: str, scope: str) -> Caller:
+        """The back end that has this service key or service token. Raises RefusedError."""
+        name = self.system.name
+        if is_service_key(key):
+            found = self._shared.service_keys.find(key, name, webhooks=scope == WEBHOOKS)
+            return Caller(found.name, name, found.events, self._observers)
+        self._shared.signer.verify_service(key, name, scope)
+        return Caller(UNNAMED, name, (), self._observers)
+
+    def _honour_keys(self, authorize: Authorize) -> Middleware:
         limits = self._shared.settings.limits
         return Middleware(IdempotencyMiddleware, idempotency=self._idempotency, authorize=authorize, limits=limits)
 
@@ -209,7 +225,7 @@ class Served:
             # Every method of a log is a coroutine function.
             log=cast(Log, LoopBoundLog(self.log, shared.own_loop)),
             outbox=self.outbox,
-            members=self._members,
+            members=self.members,
             presence=self._find_presence,
             signer=shared.signer.of_contract(self.system.contract.claims),
             clock=shared.time.now,
@@ -255,7 +271,7 @@ class Served:
             handlers=own.handlers,
             verify=shared.verifier.of_contract(contract.claims).verify,
             resolvers=own.resolvers,
-            find_parts=self._members.find,
+            find_parts=self.members.find,
             hooks=own.hooks,
             settings=shared.settings,
             idempotency=self._idempotency,
@@ -267,7 +283,7 @@ class Served:
             find_present=self._stored_stays.find_present,
             guests=Guests(shared.secret.value, self.system.name),
             ask_backend=self._backends.decide,
-            check_revoked=self._revoked.check,
+            check_revoked=self.revoked.check,
             time=shared.time,
         )
         return Server(

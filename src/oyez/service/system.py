@@ -36,7 +36,7 @@ class Services:
     settings: Settings
     database: Database
     publisher: Publisher
-    authorize: Callable[[str], None]
+    authorize: Callable[[str], object]
     """Checks a service key for this system. Raises RefusedError."""
     log: Log
     """Its records (`put`, `get`, `put_if_absent`, `get_and_delete`) are shared by all processes, and expire."""

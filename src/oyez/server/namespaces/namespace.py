@@ -235,10 +235,10 @@ class Namespace:
         )
 
     def _report_recovery(self, observers: Observers, socket: Socket, result: RecoveryResult) -> None:
-        recovered, replayed, reason = result.recovered, result.replayed, result.reason or ""
-        connection, user = socket.connection.public_id, socket.user_id
+        system, connection, user = observers.system, socket.connection.public_id, socket.user_id
+        recovered, replayed, reason, since = result.recovered, result.replayed, result.reason or "", result.since or ""
         observers.report(
-            RecoveryReport(observers.system, self.name, socket.id, connection, user, recovered, replayed, reason)
+            RecoveryReport(system, self.name, socket.id, connection, user, recovered, replayed, reason, since=since)
         )
 
     def _report_room(

@@ -26,6 +26,11 @@ class Rooms(dict[str, "set[Socket]"]):
         self._users: dict[str, tuple[Socket, ...]] = {}
         """By user, the user's sockets: a tuple, because most users have one."""
 
+    @property
+    def users(self) -> "Mapping[str, tuple[Socket, ...]]":
+        """The connected users, and the sockets of each."""
+        return self._users
+
     def add_user(self, user_id: str, socket: "Socket") -> None:
         """A connected socket belongs to this user."""
         self._users[user_id] = (*self._users.get(user_id, ()), socket)

@@ -267,10 +267,10 @@ class Recovery:
 
     def _report_room(self, observers: Observers, socket: Socket, room: str, result: RecoveryResult) -> None:
         namespace, reason = socket.namespace.name, result.reason or ""
-        recovered, replayed = result.recovered, result.replayed
+        recovered, replayed, since = result.recovered, result.replayed, result.since or ""
         connection, user, system = socket.connection.public_id, socket.user_id, observers.system
         observers.report(
-            RecoveryReport(system, namespace, socket.id, connection, user, recovered, replayed, reason, room)
+            RecoveryReport(system, namespace, socket.id, connection, user, recovered, replayed, reason, room, since)
         )
 
     async def _send_room(

@@ -35,6 +35,8 @@ PUBLISH = "publish"
 """The scope of a service token for everything but receivers of webhooks."""
 WEBHOOKS = "webhooks"
 """The scope of a service token for receivers of webhooks: it lets its owner read the events of all users."""
+OPERATOR = "operator"
+"""The scope of tokens for the admin page, the admin API and the commands that use it."""
 UNSAFE_HEADERS = ("crit", "b64", "jwk", "jku", "x5c", "x5u")
 """Headers by which a token brings or points to its own key, or changes how it is read (RFC 8725, section 3.10)."""
 TOKEN_TYPES = ("jwt", "at+jwt")
@@ -204,6 +206,23 @@ class Signer:
                 f" Use what `{command}` prints."
             )
         return Claims(SERVICE_SUBJECT, claims, expires_at)
+
+    def sign_operator(self, name: str, key: str, began: float, lifetime: float) -> str:
+        """A token for the admin API, for `lifetime` seconds.
+
+        `name` is the operator, `key` identifies the key of the sign-in, which was at `began`, in seconds since 1970.
+        """
+        return self._sign({"sub": name, "aud": f"{OWN_AUDIENCE}{OPERATOR}", "key": key, "began": began}, lifetime)
+
+    def verify_operator(self, token: str) -> Claims:
+        """The claims of a token for the admin API. Raises RefusedError: TOKEN_INVALID or TOKEN_EXPIRED."""
+        claims = read_token(token, self._keys)
+        if claims is None:
+            raise _invalid("The token cannot be verified here.")
+        expires_at = check_times(claims, self._clock(), self._leeway)
+        if claims.get("aud") != f"{OWN_AUDIENCE}{OPERATOR}" or expires_at is None:
+            raise _invalid(f"The token is no operator's: its audience is {_show(claims.get('aud'))}. Sign in first.")
+        return Claims(find_subject(claims, ("sub",)), claims, expires_at)
 
     def _sign(self, claims: dict[str, Any], lifetime: float | None) -> str:
         now = self._clock()

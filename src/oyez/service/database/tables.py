@@ -1,10 +1,24 @@
 """The service layer's own tables: members of rooms, events on their way to the log, jobs with the time at which they
-are due, the steps of commands with an id, who is in the rooms whose entering and leaving is reported, and webhooks.
+are due, the steps of commands with an id, who is in the rooms whose entering and leaving is reported, webhooks, and
+what operators do: the audit, restrictions of users and tokens, and service keys.
 
 All systems share them; each row names its system.
 """
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -147,4 +161,55 @@ webhook_readers = Table(
     # The process that reads the log and sends the deliveries. Its beat grows while it lives; 0 if it has stopped.
     Column("leader", String(32), nullable=False),
     Column("beat", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "oyez_audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Float(53), nullable=False),
+    # `operator` or `service`, and the name of the key.
+    Column("kind", String(16), nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("action", String(32), nullable=False),
+    # Empty for what concerns no system.
+    Column("system", String(64), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("outcome", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("details", Text, nullable=False),
+    Index("oyez_audit_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+restrictions = Table(
+    "oyez_restrictions",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    # `block`, `user`, `role` or `token`.
+    Column("kind", String(16), primary_key=True),
+    Column("subject", String(300), primary_key=True),
+    # Tokens that were issued before this time are refused, until the other.
+    Column("since", Float(53), nullable=False),
+    Column("until", Float(53), nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+service_keys = Table(
+    "oyez_service_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    # SHA-256 of the key, in hexadecimal digits.
+    Column("hash", String(64), nullable=False),
+    Column("systems", JSON, nullable=False),
+    # Names of events, and beginnings of names that end with `*`; empty for all.
+    Column("events", JSON, nullable=False),
+    Column("webhooks", Boolean, nullable=False),
+    Column("created", Float(53), nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("until", Float(53), nullable=True),
+    Column("revoked", Float(53), nullable=True),
+    Column("last_used", Float(53), nullable=True),
 )

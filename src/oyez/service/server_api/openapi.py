@@ -105,7 +105,7 @@ class _Maker:
     def build_schemas(self) -> dict[str, Schema]:
         """The schemas of all classes, and the one of a publication."""
         found = {**self._schemas.definitions, "Publication": self._own["Publication"]}
-        return {name: self._move(schema) for name, schema in sorted(found.items())}
+        return {name: move_references(schema) for name, schema in sorted(found.items())}
 
     def _describe_answer(
         self, text: str, kind: type[Payload] | str | None, media: str = "application/json"
@@ -115,7 +115,7 @@ class _Maker:
         return {"description": text, "content": {media: {"schema": self._find_schema(kind)}}}
 
     def _find_schema(self, kind: type[msgspec.Struct] | str) -> Schema:
-        found: Schema = self._move(self._own[kind] if isinstance(kind, str) else self._schemas.make(kind))
+        found: Schema = move_references(self._own[kind] if isinstance(kind, str) else self._schemas.make(kind))
         return found
 
     def _describe_event(self, event: Event, *, to_rooms: bool) -> Schema:
@@ -146,16 +146,17 @@ class _Maker:
         least = len(fields.get("required", []))
         return {"type": "array", "prefixItems": values, "minItems": least, "items": False}, ["data"]
 
-    def _move(self, schema: Any) -> Any:
-        """`schema` with references to the components of the document."""
-        if isinstance(schema, dict):
-            return {
-                name: f"{COMPONENTS}{value.removeprefix(PREFIX)}"
-                if isinstance(value, str) and value.startswith(PREFIX)
-                else self._move(value)
-                for name, value in schema.items()
-            }
-        return [self._move(each) for each in schema] if isinstance(schema, list) else schema
+
+def move_references(schema: Any) -> Any:
+    """`schema` with references to the components of the document."""
+    if isinstance(schema, dict):
+        return {
+            name: f"{COMPONENTS}{value.removeprefix(PREFIX)}"
+            if isinstance(value, str) and value.startswith(PREFIX)
+            else move_references(value)
+            for name, value in schema.items()
+        }
+    return [move_references(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def _any_of(schemas: list[Schema]) -> Schema:
