@@ -68,6 +68,7 @@ OWN = (
     "contracts",
     "delivery",
     "docs-page",
+    "doctor",
     "embedding",
     "emitters",
     "fixrx",

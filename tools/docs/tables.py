@@ -35,6 +35,10 @@ from tests.systems.matrix.cases import find_commands
 from tests.systems.test_matrix import ANSWERS, COMMANDS, EVENTS
 
 from oyez import errors
+from oyez.cli.checks.before_start import BEFORE_START
+from oyez.cli.checks.machine import MACHINE
+from oyez.cli.checks.report import Check
+from oyez.cli.checks.running import RUNNING
 from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
 from oyez.contract import Acknowledgements, Contract, Errors
 from oyez.contract.declare import DeclaredCommand
@@ -432,6 +436,12 @@ def build_reasons() -> str:
     return build_table(("reason", "what it means"), *rows)
 
 
+def build_checks() -> str:
+    where: dict[str, Sequence[Check[Any]]] = {"settings": BEFORE_START, "machine": MACHINE, "running server": RUNNING}
+    rows = ((check.subject, place, check.finds) for place, checks in where.items() for check in checks)
+    return build_table(("check", "of the", "finds"), *rows)
+
+
 def build_log_parts() -> str:
     rows = ((f"`{part}`", meaning) for part, meaning in PARTS.items())
     return build_table(("part", "lines about"), *rows)
@@ -458,6 +468,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "acknowledgements": ("contract-reference", build_acknowledgements),
     "error values": ("contract-reference", build_error_values),
     "handshake errors": ("protocol", build_handshake_errors),
+    "checks": ("doctor", build_checks),
     "log-parts": ("logging", build_log_parts),
     "metrics": ("metrics", build_metrics),
     "systems": ("systems", build_systems),

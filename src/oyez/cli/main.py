@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Start the server and show how to use it."),
     "systems": ("systems:systems", "Show each system with the commands, JavaScript and HTTP that reach it."),
     "check": ("check:check", "Check whether the server could start, without starting it."),
+    "doctor": ("doctor:doctor", "Find out what is wrong, and what to do."),
     "token": ("tokens:token", "Print a token of a user, or the key of a back end."),
     "publish": ("publish:publish", "Publish one event, as a back end would: over HTTP."),
     "webhooks": ("webhooks:app", "Keep the receivers of webhooks, and send again what they did not accept."),

@@ -98,6 +98,10 @@ async def _open_websocket(address: ServerAddress) -> tuple[Transport, list[engin
         return transport, await transport.receive()
     except (TransportLost, MalformedError) as error:
         raise ConnectFailed(f"The server ended the WebSocket without an open packet: {error}") from error
+    except asyncio.CancelledError:
+        # The caller waits no longer.
+        transport.abort()
+        raise
 
 
 async def _open_polling(address: ServerAddress) -> tuple[Transport, list[engineio.Packet]]:

@@ -58,6 +58,16 @@ Deliver = Callable[[Sequence[Entry]], None]
 """Receives entries in order; must not raise and must not block."""
 
 
+class Examination(msgspec.Struct, frozen=True):
+    """The storage of a log, as an operator should know it."""
+
+    text: str
+    risks: tuple[str, ...] = ()
+    """How the storage may lose entries, and the setting that prevents it."""
+    clock: float | None = None
+    """The storage's clock, in seconds since 1970; None if it has none of its own."""
+
+
 class Log(Protocol):
     """The interface of every backend (`memory.py`, `sqlite.py` and `redis.py` in this folder).
 
@@ -70,7 +80,7 @@ class Log(Protocol):
         Raises SettingsError if a setting is wrong, or if a newer version has written the data.
         """
 
-    async def examine(self) -> str:
+    async def examine(self) -> Examination:
         """Describe the storage for an operator, without changing anything. Raises as `open` does."""
 
     # Entries.

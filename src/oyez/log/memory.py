@@ -11,7 +11,7 @@ from typing import Self
 from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Checkpoint, Deliver, Entry, split_position
+from oyez.log.log import Checkpoint, Deliver, Entry, Examination, split_position
 from oyez.log.subscribers import Subscribers
 from oyez.settings import Settings
 
@@ -49,8 +49,8 @@ class MemoryLog:
     async def open(self) -> None:
         """Does nothing: there is no storage to connect to."""
 
-    async def examine(self) -> str:
-        return "in memory: lost with the process"
+    async def examine(self) -> Examination:
+        return Examination("in memory: lost with the process")
 
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         self._check_open("nothing was stored. Publish to a running server.")

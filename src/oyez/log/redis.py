@@ -25,7 +25,7 @@ from oyez.concurrency.task_set import TaskSet, cancel_tasks
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
 from oyez.log.entry_codec import encode_entry
-from oyez.log.log import Checkpoint, Deliver, Entry, epoch_of, split_position
+from oyez.log.log import Checkpoint, Deliver, Entry, Examination, epoch_of, split_position
 from oyez.log.page_cache import PAGE, PageCache
 from oyez.log.redis_scripts import APPEND, DIGESTS, LOOK, TRIM
 from oyez.log.subscribers import Subscribers
@@ -134,14 +134,16 @@ class RedisLog:
         await self._look()
         self._trimming = asyncio.create_task(self._run_trimming())
 
-    async def examine(self) -> str:
+    async def examine(self) -> Examination:
         async with self._reaching():
             about = await self._redis.info()
             check_version(about)
             self._check_format(await self._redis.hget(self._about, "format"))
+            seconds, microseconds = await self._redis.time()
         name, version = about.get("server_name", "redis"), about.get(f"{about.get('server_name')}_version")
-        risks = "".join(f". {message}: set {remedy}" for message, remedy in find_risks(about))
-        return f"{name} {version or about['redis_version']} answers{risks}"
+        risks = tuple(f"{message}: set {remedy}" for message, remedy in find_risks(about))
+        clock = seconds + microseconds / 1_000_000
+        return Examination(f"{name} {version or about['redis_version']} answers", risks, clock)
 
     @asynccontextmanager
     async def _reaching(self) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
 from oyez.log.entry_codec import encode_entry
 from oyez.log.local_bus import LocalBus
-from oyez.log.log import Checkpoint, Deliver, Entry, epoch_of, split_position
+from oyez.log.log import Checkpoint, Deliver, Entry, Examination, epoch_of, split_position
 from oyez.log.page_cache import PAGE, PageCache, Row
 from oyez.log.sqlite_file import LockedError, SqliteFile, Sync, find_last, read_boot
 from oyez.log.subscribers import Subscribers
@@ -92,8 +92,8 @@ class SqliteLog:
                     raise error.__cause__ from None
                 raise
 
-    async def examine(self) -> str:
-        return f"in files of {self._path.parent}"
+    async def examine(self) -> Examination:
+        return Examination(f"in files of {self._path.parent}")
 
     async def close(self) -> None:
         self._closed = True

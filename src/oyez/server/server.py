@@ -26,6 +26,7 @@ from oyez.observer import Observers
 from oyez.protocol import engineio
 from oyez.protocol.engineio import HandshakeError
 from oyez.protocol.session import Session, State
+from oyez.server.cluster.facts import FactFinder, Release
 from oyez.server.cluster.membership import Membership
 from oyez.server.cluster.node import Node
 from oyez.server.cluster.usage import UsageExchange, Usages
@@ -88,12 +89,13 @@ class Server:
         replays: LoopBudget | None = None,
         observers: Observers | None = None,
         time: Clock = Clock(),  # noqa: B008 - it does not change
+        find_release: Callable[[], Release] = Release,
     ) -> None:
         """`node` is this process among its peers; without it, peers cannot reach this process.
 
         Servers whose logs fail together share their `outages`, so that these are logged once. `unfinished` and
-        `replays` are the process's budgets. `observers` receive what happens here.
-        `clock` is monotonic; None: that of `time`, which is asked for all other times.
+        `replays` are the process's budgets. `observers` receive what happens here. `clock` is monotonic; None: that of
+        `time`, which is asked for all other times. `find_release` gives what other nodes learn about this one.
         """
         self.settings = settings
         named = (name for application in applications.values() for name in application.headers)
@@ -117,7 +119,8 @@ class Server:
         self.origins = OriginPolicy(settings.origins)
         self._outages = outages or Outages()
         self.log_probe = LogProbe(log, self._report_status, time.pause)
-        self.membership = Membership(log, self.node, NamespaceSockets(self.namespaces), self.clock)
+        facts = FactFinder(find_release, lambda: len(self.registry.connections), time.now)
+        self.membership = Membership(log, self.node, NamespaceSockets(self.namespaces), self.clock, facts)
         self._usage = UsageExchange(self.membership, _find_usages(applications.values()), self.clock)
         self.consumer = LogConsumer(
             log, self.namespaces, self.replay_buffer, self.progress, self._handle_node_message, observers

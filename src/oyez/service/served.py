@@ -28,6 +28,7 @@ from oyez.runtime.publisher import Publisher
 from oyez.runtime.revoked_tokens import RevokedTokens
 from oyez.runtime.stays import Stays, find_watched_kinds
 from oyez.runtime.welcome import Welcomes
+from oyez.server.cluster.facts import Release
 from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
@@ -44,6 +45,7 @@ from oyez.service.database.probe import DatabaseProbe
 from oyez.service.documents import document_routes
 from oyez.service.idempotency import IdempotencyMiddleware
 from oyez.service.members_api import member_routes, presence_route, present_route
+from oyez.service.nodes_api import digest_contract, nodes_route
 from oyez.service.outbox.jobs import Jobs
 from oyez.service.outbox.members import Members
 from oyez.service.outbox.outbox import Outbox
@@ -135,6 +137,7 @@ class Served:
         routes = [
             publish_route(f"{prefix}/events", self.publisher, self._authorize_publications, self._observers),
             *member_routes(prefix, contract, self._database, self.outbox, authorize, writes),
+            nodes_route(prefix, self.server.membership, authorize),
             presence_route(prefix, contract, self._find_presence, authorize),
             *sockets.build_routes(),
             openapi_route(prefix, contract, __version__, authorize),
@@ -296,6 +299,7 @@ class Served:
             replays=shared.replays,
             observers=self._observers,
             time=shared.time,
+            find_release=lambda: Release(__version__, digest_contract(contract)),
         )
 
     def _build_emitter_consumer(self) -> EmitterConsumer | None:

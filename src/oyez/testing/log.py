@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Checkpoint, Deliver, Entry, Log, number_of, split_position
+from oyez.log.log import Checkpoint, Deliver, Entry, Examination, Log, number_of, split_position
 
 REASON = "The test has taken the log away."
 
@@ -46,7 +46,7 @@ class WatchedLog:
         self._check()
         await self._log.open()
 
-    async def examine(self) -> str:
+    async def examine(self) -> Examination:
         return await self._log.examine()
 
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:

@@ -173,6 +173,7 @@ async def test_real_answers_of_every_operation_fit_the_document(market: Market) 
         pair, over = {"event": "pair", "to": ["board:1"], "data": "x"}, {"event": "over", "to": "board:1"}
         for body in (note, [note, pair], over):
             await ask("post", "/events", "/events", body)
+        await ask("get", "/nodes", "/nodes")
         member = f"{room}/members/{{subject}}"
         for options in ({}, {"part": "host"}):
             await ask("put", "/rooms/club:1/members/user:ada", member, params=options)

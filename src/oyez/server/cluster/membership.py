@@ -18,6 +18,7 @@ from oyez.concurrency.task_set import TaskSet
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log
 from oyez.logger import get_logger
+from oyez.server.cluster.facts import FactFinder, Facts, Release
 from oyez.server.cluster.node import Node
 
 logger = get_logger("oyez.server")
@@ -46,6 +47,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     node: str
     address: str
     new: bool = False
+    facts: Facts | None = None
+    """None: the node has an older version."""
 
 
 class Departure(msgspec.Struct, frozen=True):
@@ -108,6 +111,18 @@ class Presence(msgspec.Struct, frozen=True):
     """Number of nodes that have answered in time. If it is smaller, sockets may be missing."""
 
 
+class NodeReport(msgspec.Struct, frozen=True):
+    """A node, as this node sees it."""
+
+    id: str
+    address: str
+    """Where other nodes reach it; empty if they cannot."""
+    facts: Facts | None
+    """None: it has an older version, or has not announced itself yet."""
+    ahead: float
+    """Seconds by which its clock is ahead of this node's; what a message takes makes it smaller."""
+
+
 class LocalSocket(Protocol):
     """A connected socket of this node."""
 
@@ -161,14 +176,16 @@ class Membership:
         node: Node,
         sockets: LocalSockets,
         clock: Callable[[], float] = time.monotonic,
+        facts: FactFinder | None = None,
     ) -> None:
         self._log = log
         self.node = node
         """This node."""
         self._sockets = sockets
         self._clock = clock
-        self._known: dict[str, tuple[str, float]] = {}
-        """By id: the address of each node, and the time of its last heartbeat."""
+        self._facts = facts or FactFinder(Release, lambda: 0, time.time)
+        self._known: dict[str, tuple[NodeReport, float]] = {}
+        """By id: each other node, and the time of its last heartbeat."""
         self._receives = False
         """True if this node has received what it has broadcast."""
         self._inquiries: dict[str, _Inquiry] = {}
@@ -190,19 +207,23 @@ class Membership:
 
     async def run(self) -> None:
         """Announce this node every HEARTBEAT_INTERVAL seconds until cancelled."""
+        await self._facts.prepare()
         while True:
             # A node that does not receive its own messages yet does not receive the answers of the others either.
             receives = self._receives
             with suppress(LogUnavailableError):
                 await self.announce(new=not receives)
-            await asyncio.sleep(HEARTBEAT_INTERVAL if receives else FIRST_INTERVAL)
+            interval = HEARTBEAT_INTERVAL if receives else FIRST_INTERVAL
+            due = self._clock() + interval
+            await asyncio.sleep(interval)
+            self._facts.record_lag(self._clock() - due)
 
     async def announce(self, *, new: bool) -> None:
         """Announce this node to the others, and to nodes that start later. Raises LogUnavailableError."""
         id, address = self.node.id, self.node.peering.address
         if address:
             await self._log.put(_record(id), address.encode(), NODE_SECONDS)
-        await self.broadcast("hello", Heartbeat(id, address, new))
+        await self.broadcast("hello", Heartbeat(id, address, new, self._facts.find()))
 
     async def leave(self) -> None:
         """Announce that this node stops."""
@@ -217,13 +238,18 @@ class Membership:
         self._known = {id: known for id, known in self._known.items() if known[1] > oldest}
         return set(self._known)
 
+    def report(self) -> list[NodeReport]:
+        """This node, and all others that are alive."""
+        own = NodeReport(self.node.id, self.node.peering.address, self._facts.find(), 0.0)
+        return [own, *(self._known[id][0] for id in sorted(self.alive()))]
+
     async def locate(self, id: str) -> str | None:
         """The address of a node; None if the node is unknown or has no address. Raises LogUnavailableError."""
         local = self.node.peering.local_address
         if local is not None:
             return local
         if id in self.alive():
-            return self._known[id][0] or None
+            return self._known[id][0].address or None
         address = await self._log.get(_record(id))
         return address.decode() if address else None
 
@@ -282,7 +308,10 @@ class Membership:
         if heartbeat.node == self.node.id:
             self._receives = True
         else:
-            self._known[heartbeat.node] = (heartbeat.address, self._clock())
+            facts = heartbeat.facts
+            ahead = facts.time - self._facts.now if facts is not None else 0.0
+            report = NodeReport(heartbeat.node, heartbeat.address, facts, ahead)
+            self._known[heartbeat.node] = report, self._clock()
             if heartbeat.new:
                 self._tasks.spawn(self.announce(new=False))
 

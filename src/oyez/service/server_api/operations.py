@@ -128,6 +128,31 @@ class UserSockets(Payload):
     """False if a node has not answered in time: sockets may be missing."""
 
 
+class ServerNode(Payload, rename="camel"):
+    """A process that serves the system."""
+
+    id: str
+    address: str
+    """Where other nodes reach it; empty if they cannot."""
+    version: str
+    """The version of Oyez; empty if it is older than this list."""
+    contract: str
+    """A digest of the contract."""
+    clock_ahead: float
+    """Seconds by which its clock is ahead of that of the node that answers."""
+    connections: int
+    max_files: int
+    """Number of files that it may open; each client is one. -1: no limit."""
+    lag: float
+    """The longest time by which its event loop was late in the last minute, in seconds."""
+
+
+class ServerNodes(Payload):
+    """All processes that serve the system."""
+
+    nodes: list[ServerNode]
+
+
 class UserRoom(Payload):
     """A room in which a user has a socket."""
 
@@ -221,6 +246,13 @@ OPERATIONS = (
         body="Publications",
         body_required=True,
         answers={200: "Published or list"},
+    ),
+    Operation(
+        id="listNodes",
+        method="get",
+        path="/nodes",
+        summary="List the nodes that serve the system: version, contract, clock, load.",
+        answers={200: ServerNodes},
     ),
     Operation(
         id="listMembers",
