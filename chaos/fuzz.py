@@ -6,13 +6,14 @@
 
 Each target has a corpus, a file in `chaos/corpus` with an input a line. Inputs are mutations of the corpus, and of
 inputs that got a new answer before. A finding is an exception that the target does not promise, a broken invariant, or
-an input that takes longer than MAX_SECONDS of CPU time. Each finding is printed as a line for the corpus; the exit
+an input that takes longer than MAX_SECONDS of CPU time. Each finding is printed with its input; the exit
 status is 1 if there is one. What needs a whole server (`server`) is sent to one over the network, and gets one input in
 a hundred.
 """
 
 import argparse
 import ast
+import math
 import random
 import shlex
 import sys
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.table import write_rows, write_section
@@ -62,7 +64,7 @@ class Run:
             answer = self.target(data)
         except Exception as error:
             answer = f"{type(error).__name__}: {error}"[:200]
-            self.findings.setdefault(answer, data)
+            self._report(answer, data)
         if time.perf_counter() - started > self.slowest:
             self._measure(data)
         self.inputs += 1
@@ -79,7 +81,12 @@ class Run:
         spent = time.thread_time() - started
         self.slowest = max(self.slowest, spent)
         if spent > MAX_SECONDS:
-            self.findings.setdefault("slow", data)
+            self._report("slow", data)
+
+    def _report(self, finding: str, data: bytes) -> None:
+        if finding not in self.findings:
+            self.findings[finding] = data
+            print(f"{self.name}: {finding}\n  {data!r}", flush=True)
 
     def try_mutations(self, count: int, rng: random.Random) -> None:
         started = time.thread_time()
@@ -101,10 +108,17 @@ def prepare_run(name: str, target: Target) -> Run:
     return run
 
 
-def fuzz(runs: Sequence[Run], inputs: int, rng: random.Random, report: Callable[[str], None]) -> None:
-    """Try `inputs` mutations, of all runs in turn."""
+def fuzz(
+    runs: Sequence[Run],
+    inputs: int,
+    rng: random.Random,
+    report: Callable[[str], None] = print,
+    minutes: float = math.inf,
+) -> None:
+    """Try `inputs` mutations, of all runs in turn, or as many as there is time for."""
     tried, told = 0, time.monotonic()
-    while tried < inputs:
+    end = told + minutes * 60
+    while tried < inputs and time.monotonic() < end:
         for run in runs:
             count = min(inputs - tried, BATCH // SERVER_SHARE if run.name == "server" else BATCH)
             run.try_mutations(count, rng)
@@ -136,6 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[*TARGETS, "server"], help="only these targets")
     parser.add_argument("--inputs", type=int, default=INPUTS)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end earlier, after this time")
     parser.add_argument("--seed", type=int, default=None, help="repeats a run; the server's answers may still differ")
     parser.add_argument("--page", action="store_true", help="write the table into docs/robustness.md")
     options = parser.parse_args()
@@ -146,14 +161,11 @@ def main() -> int:
         runs = [prepare_run(name, target) for name, target in TARGETS.items() if name in chosen]
         if "server" in chosen:
             runs.append(prepare_run("server", stack.enter_context(fuzzed_server())))
-        fuzz(runs, options.inputs, random.Random(seed), lambda line: print(line, flush=True))
+        fuzz(runs, options.inputs, random.Random(seed), partial(print, flush=True), options.minutes)
     rows = write_rows(HEADINGS, describe(runs))
     print(*rows, sep="\n")
     if options.page:
         write_section(PAGE, "fuzz", rows, command=shlex.join(["python", "-m", "chaos.fuzz", *sys.argv[1:]]))
-    for run in runs:
-        for answer, data in run.findings.items():
-            print(f"{run.name}: {answer}\n  {data!r}")
     return 1 if any(run.findings for run in runs) else 0
 
 

@@ -40,8 +40,8 @@ close_timeout = 0.2
 def fuzzed_server() -> Iterator[Callable[[bytes], str]]:
     """A target: it sends an input to a server of all shipped systems, and reads until the connection ends.
 
-    `{service}` and `{user}` in the input are replaced by tokens. A status of 500, a line of level `error` in the log, a
-    connection that does not end, and a server that ends are findings.
+    `{service}` and `{user}` in the input are replaced by tokens. A status of 500, a traceback in the log, a connection
+    that does not end, and a server that ends are findings.
     """
     with tempfile.TemporaryDirectory(prefix="oyez-fuzz-") as name:
         folder, port = Path(name), find_port()
@@ -121,5 +121,6 @@ class Exchange:
         for line in complete.splitlines():
             with suppress(ValueError):
                 entry = json.loads(line)
-                if entry.get("level") in ("error", "critical"):
-                    raise AssertionError(f"logged: {entry['event']} {str(entry.get('exception', ''))[-300:]}")
+                # Without a traceback it is not about an input: on a busy machine the database may be late.
+                if "exception" in entry:
+                    raise AssertionError(f"logged: {entry['event']} {entry['exception'][-300:]}")

@@ -65,6 +65,7 @@ class Soak:
     received: int = 0
     faults: list[str] = field(default_factory=list)
     samples: list[dict[str, float]] = field(default_factory=list)
+    over: bool = False
 
     def auth(self, user: str, **more: Any) -> dict[str, Any]:
         return {"token": self.signer.sign_user(user, "user", {}, 1e7), **more}
@@ -75,7 +76,7 @@ class Soak:
             self.url, path=OYEZ_PATH, auth=self.auth(user), transports=("websocket",), timeout=60
         ) as client:
             last = None
-            while True:
+            while not self.over:
                 _, arguments = await client.expect_event("news", timeout=60)
                 number = arguments[0]["n"]
                 if last is not None and number != last + 1:
@@ -86,7 +87,7 @@ class Soak:
     async def come_and_go(self, user: str) -> None:
         """Visit again and again, each time in another way."""
         session: dict[str, str] = {}
-        while True:
+        while not self.over:
             await asyncio.sleep(self.rng.expovariate(1 / 2))
             self.visits += 1
             with suppress(ConnectFailed, Disconnected, TimeoutError):
@@ -113,7 +114,7 @@ class Soak:
     async def send_nonsense(self) -> None:
         """Requests that are refused, and connections that never send a CONNECT."""
         async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as http:
-            while True:
+            while not self.over:
                 await asyncio.sleep(self.rng.expovariate(2))
                 with suppress(httpx.TransportError):
                     await http.get(f"{OYEZ_PATH}?EIO=4&transport=polling&sid=unknown")
@@ -170,10 +171,9 @@ async def soak(minutes: float, folder: Path) -> tuple[Soak, str, list[list[str]]
                     published += 1
                 else:
                     run.faults.append(f"event {published} was not accepted")
+            rows, cpu, run.over = run.judge(), read_cpu(node.child.pid).total, True
             for task in tasks:
                 task.cancel()
-        cpu = read_cpu(node.child.pid).total
-        rows = run.judge()
         about = (
             f"{minutes:g} minutes: {published:,} events published, {run.received:,} received by {STAYERS} clients that"
             f" stayed; {run.visits:,} visits of {COMERS} others, {run.recovered:,} of them recovered, {run.refused:,}"

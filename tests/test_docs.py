@@ -37,6 +37,7 @@ from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError, Refusal
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
+from oyez.ops.families import FAMILIES
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
 from oyez.runtime import Publisher, bind
@@ -67,6 +68,7 @@ OWN = (
     "contract-reference",
     "contracts",
     "delivery",
+    "deploying",
     "docs-page",
     "doctor",
     "embedding",
@@ -78,6 +80,7 @@ OWN = (
     "members",
     "new",
     "operating",
+    "operations",
     "outbox",
     "plain-websocket",
     "protocol",
@@ -90,6 +93,7 @@ OWN = (
     "recovery",
     "rez",
     "scaling",
+    "security",
     "server-api",
     "settings",
     "systems",
@@ -320,7 +324,7 @@ class Stage:
 
 FILES = ("python", "js", "toml", "nginx")
 """Languages whose blocks make up files, named by their first line."""
-LOOKED_AT = ("ts", "jsonl", "nginx", "html", "yaml")
+LOOKED_AT = ("ts", "javascript", "jsonl", "nginx", "html", "yaml")
 """Languages of blocks that are not run; tests below look at them."""
 
 
@@ -446,16 +450,35 @@ def test_the_log_line_is_one() -> None:
     assert line["reason"] in {reason.text for reason in find_constants(engineio, CloseReason)}
 
 
-def test_log_lines_with_an_action_exist() -> None:
+def find_texts() -> set[str]:
+    """All texts in the code."""
     nodes = (
         node for path in Path(errors.__file__).parent.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))
     )
-    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_log_lines_with_an_action_exist() -> None:
+    texts = find_texts()
     for lines, _ in find_rows(read("troubleshooting"), "line"):
         for line in re.findall(r"`([^`]+)`", lines):
             beginning = line.removesuffix("…").strip()
             found = texts if line == beginning else {text[: len(beginning)] for text in texts}
             assert beginning in found, line
+
+
+def test_incidents_show_lines_and_metrics_that_exist() -> None:
+    page = read("operations")
+    texts = find_texts()
+    lines = [line for block in find_blocks(page) for line in block.text.splitlines() if line.startswith('{"event"')]
+    assert len(lines) > 10
+    for line in lines:
+        assert json.loads(line)["event"] in texts
+    metrics = set(re.findall(r"\boyez_[a-z_]+", page))
+    assert metrics <= {family.name + end for family in FAMILIES for end in ("", "_total")}
+    # Each row of the table leads to an incident.
+    incidents = re.findall(r"\| \[.*?\]\(#([\w-]+)\) \|", page)
+    assert len(incidents) == 12 and set(incidents) <= find_anchors(page)
 
 
 def test_the_line_about_a_refused_emitter_is_one() -> None:

@@ -80,6 +80,17 @@ async def test_a_dropped_connection_says_nothing(peer: Peer) -> None:
             assert await gone == "transport close"
 
 
+async def test_a_caller_that_is_cancelled_while_it_closes_ends(peer: Peer) -> None:
+    async with connect(peer.url, transports=["websocket"]) as client:
+        client.connection.drop()
+        closing = asyncio.create_task(client.connection.close())
+        # It has cancelled the task that reads, and waits for its end.
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+
 async def test_it_answers_pings() -> None:
     async def script(server: ServerConnection) -> None:
         for _ in range(3):

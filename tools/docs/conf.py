@@ -33,6 +33,7 @@ CONTENTS = {
     ],
     "Operating": [
         "operating",
+        "operations",
         "deploying",
         "security",
         "doctor",

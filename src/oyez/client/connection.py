@@ -5,7 +5,7 @@ Each namespace is a `Receiver` here; `client.py` implements it.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from ssl import SSLContext
 from typing import Protocol
 
@@ -185,8 +185,10 @@ class Connection:
             await self.transport.close()
         self.transport.abort()
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        # Not awaited itself: its cancellation could not be told from that of the caller.
+        await asyncio.wait((self._task,))
+        if not self._task.cancelled():
+            self._task.result()
 
     def drop(self) -> None:
         """Abort the connection without a packet, as a lost network does."""
