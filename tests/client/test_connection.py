@@ -12,6 +12,7 @@ from oyez.client import ConnectFailed, connect, join, open_connection
 from oyez.protocol import engineio
 from tests.client.peer import Peer, serve_bytes, serve_peer, serve_script
 from tests.support.clock import PATIENCE
+from tests.support.tasks import Spawn
 
 # Failures.
 
@@ -80,10 +81,10 @@ async def test_a_dropped_connection_says_nothing(peer: Peer) -> None:
             assert await gone == "transport close"
 
 
-async def test_a_caller_that_is_cancelled_while_it_closes_ends(peer: Peer) -> None:
+async def test_a_caller_that_is_cancelled_while_it_closes_ends(peer: Peer, spawn: Spawn) -> None:
     async with connect(peer.url, transports=["websocket"]) as client:
         client.connection.drop()
-        closing = asyncio.create_task(client.connection.close())
+        closing = spawn(client.connection.close())
         # It has cancelled the task that reads, and waits for its end.
         await asyncio.sleep(0)
         closing.cancel()
