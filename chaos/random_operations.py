@@ -312,8 +312,8 @@ class World:
         """Kill a node as SIGKILL does: it writes nothing more, and all connections end."""
         for task in node.tasks:
             task.cancel()
-        for namespace in node.server.namespaces.values():
-            namespace.cancel()
+        for tasks in node.server.namespaces.tasks:
+            tasks.cancel()
         node.log.down = 1_000_000_000
         for client in self.clients:
             if client.node is node:

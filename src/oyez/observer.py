@@ -1,8 +1,8 @@
 """Observers: what metrics, tracing, audit and the admin page learn from a running server.
 
 An observer is called at a fixed set of points, each with one report of plain values. Reports never contain payloads,
-tokens or the secrets of sessions. Names that a client invented are left out, so every field may be a metric's label
-except ids and addresses.
+tokens or the secrets of sessions. Names that a client invented are left out, and a namespace such as `/shop-17` has the
+name of its declaration, `/shop-{shopId}`. So every field may be a metric's label except ids, rooms and addresses.
 """
 
 import time
@@ -135,6 +135,8 @@ class ConnectReport(Report, frozen=True, gc=False):
     """Empty if the application has no roles."""
     rooms: tuple[str, ...]
     """The rooms that the client is in from the beginning."""
+    named: str = ""
+    """The name of the namespace itself, such as `/shop-17`, if the declared one has placeholders. It is no label."""
 
 
 class JoinReport(Report, frozen=True, gc=False):
@@ -269,10 +271,17 @@ class Observers:
     """All observers of one system. `clock` is monotonic, in seconds."""
 
     def __init__(
-        self, system: str, observers: Sequence[Observer], clock: Callable[[], float] = time.perf_counter
+        self,
+        system: str,
+        observers: Sequence[Observer],
+        clock: Callable[[], float] = time.perf_counter,
+        find_declared: Callable[[str], str] = lambda namespace: namespace,
     ) -> None:
+        """`find_declared` gives the declared name of a namespace: reports have no other, because actual names with ids
+        have no bound."""
         self.system = system
         self.clock = clock
+        self.find_declared = find_declared
         self._methods: dict[type[Report], tuple[Callable[[Any], None], ...]] = {
             kind: tuple(getattr(observer, kind.point) for observer in observers if _observes(observer, kind.point))
             for kind in Report.__subclasses__()
@@ -297,6 +306,8 @@ def _observes(observer: Observer, point: str) -> bool:
     return getattr(type(observer), point, None) is not getattr(Observer, point)
 
 
-def build_observers(system: str, observers: Sequence[Observer]) -> Observers | None:
+def build_observers(
+    system: str, observers: Sequence[Observer], find_declared: Callable[[str], str] = lambda namespace: namespace
+) -> Observers | None:
     """The observers of a system; None if there are none, so that the hot path has one check."""
-    return Observers(system, observers) if observers else None
+    return Observers(system, observers, find_declared=find_declared) if observers else None

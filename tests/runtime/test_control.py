@@ -125,7 +125,7 @@ async def test_a_member_by_another_subject_joins_again() -> None:
         asked = club.asked
         await club.append(control.member_removed(GROUP, "user:a1"))
         await club.until_asked(asked + 1)
-        await club.nodes[0].namespace.drain()
+        await club.nodes[0].namespace.tasks.drain()
         await club.say("still", GROUP)
         await expect_said(client, "still")
 
@@ -267,7 +267,7 @@ async def test_a_join_that_asks_admits_members_and_clients_the_rule_allows() -> 
     ):
         club.add("user:u1", GROUP)
         await club.append(control.join(root.everyone, [GROUP, staff()], asking=True))
-        await club.nodes[0].namespace.drain()
+        await club.nodes[0].namespace.tasks.drain()
         await club.append(club.said("group", GROUP), club.said("staff", staff()))
         await expect_said(member, "group")
         await expect_said(stranger)
@@ -285,7 +285,7 @@ async def test_entries_after_a_join_that_asks_count_if_the_table_is_slow(comes_a
             await club.until_asked(asked + 1)
             await club.append(control.leave(user("u1"), [GROUP]), *([join] if comes_again else []))
             answers.set()
-        await club.nodes[0].namespace.drain()
+        await club.nodes[0].namespace.tasks.drain()
         await club.say("behind", GROUP)
         await expect_said(client, *(["behind"] if comes_again else []))
 

@@ -385,12 +385,12 @@ async def test_a_renewed_token_applies_and_is_announced_later() -> None:
     async with open_club(hooks, clock=Clock(), **STILL) as club, club.connect("u1", exp=ends_in(600)) as client:
         node = club.nodes[0]
         node.pass_time(550.0)
-        await club.nodes[0].namespace.drain()
+        await club.nodes[0].namespace.tasks.drain()
         node.pass_time(100.0)
         assert await client.call("do", {"what": "nothing"}) == {"ok": True}
         assert heard == ["u1"]
         node.pass_time(450.0)
-        await club.nodes[0].namespace.drain()
+        await club.nodes[0].namespace.tasks.drain()
         assert heard == ["u1", "u1"]
         assert await client.call("do", {"what": "nothing"}) == {"ok": True}
         node.pass_time(60.0)
@@ -408,10 +408,10 @@ async def test_a_short_token_is_announced_after_half_its_life() -> None:
     async with open_club(hooks, clock=Clock(), **STILL) as club, club.connect("u1", exp=ends_in(20)) as client:
         node = club.nodes[0]
         node.pass_time(8.0)
-        await club.nodes[0].namespace.drain()
+        await club.nodes[0].namespace.tasks.drain()
         assert heard == []
         node.pass_time(4.0)
-        await club.nodes[0].namespace.drain()
+        await club.nodes[0].namespace.tasks.drain()
         assert heard == ["/"]
         node.pass_time(10_000.0)
         assert await client.call("do", {"what": "nothing"}) == {"ok": True}

@@ -23,7 +23,7 @@ class Asked:
         self.asked: list[str] = []
         self._parts = parts or {}
         self._allowing = allowing.split()
-        self.access = RoomAccess(root, self._find_parts, contract.subjects_of, ask_backend=self._ask)
+        self.access = RoomAccess(root, root(), self._find_parts, contract.subjects_of, ask_backend=self._ask)
 
     async def _find_parts(self, identity: Identity, room: NamedRoom) -> Mapping[str, str]:
         self.asked.append("members")

@@ -98,7 +98,7 @@ async def test_nothing_is_left_of_clients_that_have_gone(running: Running) -> No
         server.registry._addresses,
         server.registry.websockets,
     ) == ({}, {}, {}, set())
-    assert (running.namespace.sockets, running.namespace.rooms, len(running.namespace._tasks)) == ({}, {}, 0)
+    assert (running.namespace.sockets, running.namespace.rooms, len(running.namespace.tasks)) == ({}, {}, 0)
     assert not any(server.context.wheel._slots.values())
     assert running.market.sockets == []
 

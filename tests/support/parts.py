@@ -7,7 +7,8 @@ from oyez.log.memory import MemoryLog
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.application import Application
-from oyez.server.namespaces.namespace import Namespace
+from oyez.server.namespaces.namespace import Namespace, Shared
+from oyez.server.namespaces.table import NamespaceTable
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.recovery.session_store import SessionStore
 from oyez.settings import Limits, Settings
@@ -26,6 +27,16 @@ class Parts(NamedTuple):
 
     def make_namespace(self, name: str, application: Application, settings: Settings | None = None) -> Namespace:
         return Namespace(name, application, settings or Settings(), self.sessions, self.recovery)
+
+    @staticmethod
+    def make_table(*namespaces: Namespace) -> NamespaceTable:
+        """A table of these namespaces."""
+        named = {one.name: one for one in namespaces}
+
+        def build(name: str, application: Application, shared: Shared | None = None) -> Namespace:
+            return named[name]
+
+        return NamespaceTable({one.name: one.application for one in namespaces}, build)
 
 
 def make_parts() -> Parts:

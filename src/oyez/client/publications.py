@@ -10,15 +10,16 @@ from msgspec import UNSET, UnsetType
 from oyez.client.publisher_errors import EventError, InvalidEventsError
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract, Event
-from oyez.contract.rooms import Everyone, NamedRoom, Room
+from oyez.contract.rooms import Everyone, NamedNamespace, NamedRoom, Place, Room, find_only_namespace
 from oyez.contract.routing import EventRouter
 from oyez.contract.schema import quote
 from oyez.contract.types import Payload
 from oyez.errors import INVALID_DATA, UNKNOWN_EVENT, ContractError, InvalidDataError, RefusedError
 from oyez.protocol.socket_ids import socket_of
 
-Target: TypeAlias = NamedRoom | Everyone | str
-"""A room `orders("42")`, everyone, or the name of a room. The id of a socket means this one client."""
+Target: TypeAlias = Place | str
+"""A room `orders("42")`, everyone, or the name of a room. The id of a socket means this one client. A namespace
+`shop("17")`, alone, means the rooms in it that follow from the data or need no name."""
 Targets: TypeAlias = Target | Sequence[Target]
 
 
@@ -51,6 +52,7 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     data: msgspec.Raw | UnsetType = UNSET
     to: list[str] | UnsetType = UNSET
     excluding: list[str] | UnsetType = msgspec.field(name="except", default=UNSET)
+    namespace: str | UnsetType = UNSET
 
 
 class Encoder:
@@ -90,11 +92,15 @@ class Encoder:
         else:
             name, data = self._find(publication).name, b""
         to = None if publication.to is None else _list_targets(publication.to)
-        named = UNSET if to is None else _name_all(to, "to")
+        named = None if to is None or _is_namespace(to) else _name_all(to, "to")
         excluding = _name_all(_list_targets(publication.excluding), "except")
+        namespace = None if to is None else find_only_namespace(to)
         if self._contract is not None:
-            data = self._check(name, publication.event, data, to)
-        return msgspec.json.encode(_Wire(name, msgspec.Raw(data) if data else UNSET, named, excluding or UNSET))
+            data, namespace = self._check(name, publication.event, data, to, named)
+        sent = msgspec.Raw(data) if data else UNSET
+        return msgspec.json.encode(
+            _Wire(name, sent, UNSET if named is None else named, excluding or UNSET, namespace or UNSET)
+        )
 
     def _find(self, publication: Publication) -> Event:
         payload = publication.event
@@ -108,8 +114,10 @@ class Encoder:
             raise InvalidDataError("", f"no data besides the payload {type(payload).__name__}")
         return self._contract.event_of(payload)
 
-    def _check(self, name: str, event: Payload | str, data: bytes, to: Sequence[Target] | None) -> bytes:
-        """The data as it is sent. Raises InvalidDataError, RefusedError."""
+    def _check(
+        self, name: str, event: Payload | str, data: bytes, to: Sequence[Target] | None, named: list[str] | None
+    ) -> tuple[bytes, str | None]:
+        """The data as it is sent, and the namespace, if it must be named. Raises InvalidDataError, RefusedError."""
         assert self._contract is not None
         found = self._contract.find_event(name)
         if found is None:
@@ -117,10 +125,16 @@ class Encoder:
         codec, router = self._paths[found.name]
         full = data if name == found.name else codec.add_named(data, name)
         payload = codec.decode_payload(full) if isinstance(event, str) else event
-        named = None if to is None else _name_all(to, "to")
-        if router.route(payload, to) != router.route(payload, named):
-            raise InvalidDataError("to", f"rooms of all namespaces of {name}: over HTTP a name means each of them")
-        return data if isinstance(event, str) else codec.encode_data(payload)
+        meant, namespace = router.route(payload, to), None
+        only = None if to is None else find_only_namespace(to)
+        if only is not None and (named is None or self._contract.find_declared(only) != only):
+            namespace = only
+        elif meant != router.route(payload, named):
+            # Servers of older versions know no `namespace`, so it is named only where it makes a difference.
+            namespace = only
+            if namespace is None:
+                raise InvalidDataError("to", f"rooms of one namespace, or of all namespaces of {name}")
+        return data if isinstance(event, str) else codec.encode_data(payload), namespace
 
 
 def _encode_data(data: Any) -> bytes:
@@ -135,6 +149,10 @@ def _encode_data(data: Any) -> bytes:
 def _list_targets(targets: Any) -> list[Target]:
     # A value of another type is reported when it is named.
     return list(targets) if isinstance(targets, list | tuple | set | frozenset) else [targets]
+
+
+def _is_namespace(targets: Sequence[Target]) -> bool:
+    return len(targets) == 1 and isinstance(targets[0], NamedNamespace)
 
 
 def _name_all(targets: Sequence[Target], field: str) -> list[str]:

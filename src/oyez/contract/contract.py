@@ -15,6 +15,7 @@ A system declares one, top to bottom, like an event document:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -29,15 +30,19 @@ from oyez.contract.codec import EventCodec
 from oyez.contract.declare import Declarations, DeclaredEvent, Namespace, Rules, UserAttribute, description_of
 from oyez.contract.examples import make_example
 from oyez.contract.patterns import Pattern, find_pattern
-from oyez.contract.policy import ROLE, USER, Identity, anyone, one_of
+from oyez.contract.policy import ROLE, USER, Identity, Values, anyone, one_of
 from oyez.contract.relays import derive_class
 from oyez.contract.replies import Acknowledgements, Errors
-from oyez.contract.rooms import Caller, Target
+from oyez.contract.rooms import Caller, NamedRoom, Room, Target
 from oyez.contract.schema import find_field, is_millis
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
 from oyez.contract.types import Payload, Time
 from oyez.contract.versions import Versions, Was, sort_forms
 from oyez.errors import ContractError, Refusal
+
+MAX_NAMES = 1_024
+"""Names of namespaces whose declarations are remembered: about 1 MB."""
+NO_VALUES: Values = {}
 
 
 class Timestamp(NamedTuple):
@@ -230,6 +235,10 @@ class Contract(Declarations):
         self._by_payload: Mapping[type[Payload], Event] = {}
         self._patterns: Sequence[Event] = ()
         """The events whose names have placeholders."""
+        self._literal: Mapping[str, Namespace] = {}
+        """The namespaces whose names have no placeholders. No others can have their names."""
+        # Clients may ask for any number of names.
+        self._match_namespace = lru_cache(maxsize=MAX_NAMES)(self._find_form)
 
     @collecting("namespace")
     def namespace(
@@ -242,6 +251,9 @@ class Contract(Declarations):
         notifies: Backend | None = None,
     ) -> Namespace:
         """Declare a namespace such as `/` or `/customer`. `who` says which roles it admits.
+
+        A name such as `/shop-{shopId}` declares all namespaces of this form. Then `who` may also name the placeholders,
+        as `own("shopId")` does, and events whose payloads have a field `shopId` go to the namespace with its value.
 
         `handled_by` is the back end that handles its commands, unless a command names another one. The back end
         `admitted_by` decides about each CONNECT that the contract itself allows. `notifies` is the back end that is
@@ -291,6 +303,7 @@ class Contract(Declarations):
             self.events = {name: Event.of(events, self.versions) for name, events in declared.items()}
             self._patterns = [event for event in self.events.values() if event.pattern is not None]
             self._by_payload = {shape: event for event in self.events.values() for shape in event.shapes}
+            self._literal = {one.name: one for one in self.namespaces if not one.placeholders}
             for namespace in self.namespaces:
                 namespace.close(self.versions)
             self._built = True
@@ -302,6 +315,30 @@ class Contract(Declarations):
         named = {USER: identity.subject, ROLE: identity.role, **claimed}
         others = {f"{ROLE}:{role}" for role in identity.roles}
         return frozenset(f"{kind}:{name}" for kind, name in named.items() if name is not None) | others
+
+    def find_namespace(self, name: str) -> tuple[Namespace, Values] | None:
+        """The declaration of the namespace of this name, and the values of its placeholders; None if there is none."""
+        literal = self._literal.get(name)
+        return (literal, NO_VALUES) if literal is not None else self._match_namespace(name)
+
+    def find_declared(self, name: str) -> str:
+        """The name by which the namespace of this name is declared; empty if there is none."""
+        found = self.find_namespace(name)
+        return found[0].name if found is not None else ""
+
+    def _find_form(self, name: str) -> tuple[Namespace, Values] | None:
+        for namespace in self.namespaces:
+            if namespace.placeholders and (values := namespace.rooms.name.match(name)) is not None:
+                return namespace, values
+        return None
+
+    def find_room(self, namespace: str, name: str) -> tuple[Room, NamedRoom] | None:
+        """The kind of a room and the room itself, with the values of all placeholders; None if there is none."""
+        found = self.find_namespace(namespace)
+        resolved = found[0].rooms.resolve(name) if found is not None else None
+        if found is None or resolved is None:
+            return None
+        return resolved[0], NamedRoom(namespace, name, {**found[1], **resolved[1]})
 
     def find_event(self, name: str) -> Event | None:
         """The event that has this name on the wire; None if there is none."""

@@ -20,7 +20,7 @@ from oyez.contract.policy import Nobody, Rule, anyone, one_of, own
 from oyez.contract.presence import Presence
 from oyez.contract.relays import Relay, derive_class
 from oyez.contract.replies import Acknowledgements, Errors
-from oyez.contract.rooms import Caller, Everyone, Room, Rooms, Sockets, Target
+from oyez.contract.rooms import Caller, Everyone, NamedNamespace, Room, Rooms, Sockets, Target
 from oyez.contract.tokens import TokenSource
 from oyez.contract.types import Command, Id, Payload, Stamped
 from oyez.contract.versions import Versions, Was, sort_forms
@@ -182,7 +182,11 @@ class Gateway:
 
 
 class Namespace:
-    """A Socket.IO namespace: its rooms, its events and its commands."""
+    """A Socket.IO namespace: its rooms, its events and its commands.
+
+    If its name has placeholders, as `/shop-{shopId}`, it stands for all namespaces whose names have this form, and
+    `shop("17")` is one of them.
+    """
 
     def __init__(
         self,
@@ -214,6 +218,26 @@ class Namespace:
         """What is wrong with declarations that could not be recorded as they are written."""
         self.closed = False
         """True if the contract has been built: a later declaration would never be checked."""
+
+    def __call__(self, *values: str | int, **named: str | int) -> NamedNamespace:
+        """The namespace whose placeholders hold `values` (in order) or `named`. A whole number stands for its digits.
+
+        Raises RefusedError (unknown_namespace) if a value cannot be part of its name, ContractError if the number of
+        values is wrong.
+        """
+        filled = {
+            **dict(zip(self.placeholders, map(str, values), strict=False)),
+            **{k: str(v) for k, v in named.items()},
+        }
+        if len(values) + len(named) != len(self.placeholders) or filled.keys() != set(self.placeholders):
+            wanted = ", ".join(self.placeholders) or "nothing"
+            raise ContractError(f"namespace {self.name}: got {[*values, *named]}, expected {wanted}")
+        return NamedNamespace(self.rooms.fill(filled), filled)
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The placeholders in its name; most namespaces have none."""
+        return self.rooms.name.placeholders
 
     @property
     def everyone(self) -> Everyone:

@@ -1,4 +1,5 @@
-"""Patterns: names with placeholders, such as the room `order:{orderId}` or the event `order:{orderId}:moved`.
+"""Patterns: names with placeholders, such as the room `order:{orderId}`, the event `order:{orderId}:moved` or the
+namespace `/shop-{shopId}`.
 
 A value may hold anything except control characters and the character that follows it in the pattern, so a name can be
 read in one way only.
@@ -10,9 +11,14 @@ from functools import lru_cache
 
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.errors import ContractError
+from oyez.settings import Limits
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
+MAX_NAMESPACE = Limits().max_namespace_length
+"""Bytes of the name of a namespace."""
+_NAMESPACE = re.compile(r"/[^\s,?{}]*")
+"""A namespace as clients name it: packets have a comma after it, and addresses a question mark."""
 
 
 class Pattern:
@@ -112,3 +118,38 @@ _State = tuple[int, bool]
 def find_pattern(name: object) -> Pattern | None:
     """The pattern that `name` is; None if it is literal, or no text. Raises ContractError."""
     return Pattern(name) if isinstance(name, str) and ("{" in name or "}" in name) else None
+
+
+def is_namespace(name: str) -> bool:
+    """True if clients can connect to a namespace of this name."""
+    return bool(_NAMESPACE.fullmatch(name)) and name.isprintable() and len(name.encode()) <= MAX_NAMESPACE
+
+
+class NamespaceName:
+    """The name of a namespace as a contract declares it: literal, or with placeholders."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.fault = ""
+        """What is wrong with its placeholders; `build` reports it."""
+        self.pattern: Pattern | None = None
+        try:
+            self.pattern = find_pattern(text)
+        except ContractError as error:
+            self.fault = str(error)
+        self.placeholders = self.pattern.placeholders if self.pattern is not None else ()
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """The values of the placeholders in the name of a namespace, or None if it has another form."""
+        if self.pattern is None:
+            return {} if name == self.text else None
+        return self.pattern.match(name) if is_namespace(name) else None
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The name with these values. Raises ValueError if it cannot be the name of a namespace."""
+        if self.pattern is None:
+            return self.text
+        name = self.pattern.fill(values)
+        if not is_namespace(name):
+            raise ValueError(name)
+        return name

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from oyez.contract.calls import plainly
-from oyez.contract.rooms import DerivedRoom, Everyone, NamedRoom, Room, Target
+from oyez.contract.rooms import DerivedRoom, Everyone, NamedNamespace, NamedRoom, Place, Room, Target
 from oyez.contract.schema import fields_of, is_key, is_time, options, write_key
 from oyez.contract.types import Payload, Time, read_scalar
 
@@ -81,19 +81,21 @@ class PresenceEvents:
         payload = msgspec.convert(values, event.payload, dec_hook=read_scalar)
         return PresenceEvent(payload, self._find_rooms(event, room))
 
-    def _find_rooms(self, event: "DeclaredEvent", room: NamedRoom) -> tuple[NamedRoom | Everyone, ...]:
+    def _find_rooms(self, event: "DeclaredEvent", room: NamedRoom) -> tuple[Place, ...]:
+        namespace = NamedNamespace(room.namespace)
         if self.kind not in event.targets:
-            return ()
-        fixed = [target for target in event.targets if isinstance(target, Everyone)]
-        others = [target() for target in event.targets if is_fixed(target) and target is not self.kind]
-        return (room, *fixed, *others)
+            # Without a name, the event also goes to the rooms of its other namespaces.
+            return () if room.namespace == self.kind.namespace else (namespace,)
+        fixed = [namespace.everyone for target in event.targets if isinstance(target, Everyone)]
+        others = [target for target in event.targets if is_fixed(target) and target is not self.kind]
+        return (room, *fixed, *(NamedRoom(room.namespace, other.pattern) for other in others))
 
 
 class PresenceEvent(NamedTuple):
     """An event about a user who has come or gone."""
 
     payload: Payload
-    rooms: tuple[NamedRoom | Everyone, ...]
+    rooms: tuple[Place, ...]
     """Empty: the rooms that follow from the payload, and the fixed targets."""
 
 
@@ -147,10 +149,11 @@ def _check_event(namespace: "Namespace", room: Room, presence: Presence, part: s
         )
     if count is not None and not all(isinstance(option, inspect.IntType) for option in options(count.type)):
         yield f"{event.name} has a field {presence.count} that is not a whole number; make it an int"
-    filled = {presence.user, presence.count, presence.last_seen, event.timestamp, *room.placeholders}
+    placeholders = (*namespace.placeholders, *room.placeholders)
+    filled = {presence.user, presence.count, presence.last_seen, event.timestamp, *placeholders}
     missing = [name for name, field in found.items() if field.required and name not in filled]
     if missing:
-        known = ", ".join([presence.user, presence.count, presence.last_seen, *room.placeholders])
+        known = ", ".join([presence.user, presence.count, presence.last_seen, *placeholders])
         yield f"{event.name} has a field {missing[0]} that nothing fills; the server fills {known}"
 
 

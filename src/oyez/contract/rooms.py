@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from oyez.contract.patterns import PLACEHOLDER, Pattern
+from oyez.contract.patterns import PLACEHOLDER, NamespaceName, Pattern
 from oyez.contract.policy import InRoom, Member, NotARule, Rule, Values, anyone
 from oyez.contract.schema import quote
-from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
+from oyez.errors import UNKNOWN_NAMESPACE, UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.protocol.socket_ids import SOCKET_ID, own_room, socket_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class NamedRoom:
     namespace: str
     name: str
     values: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """The values of the placeholders, if they are known."""
+    """The values of the placeholders of the namespace and of the room, if they are known."""
 
     def __str__(self) -> str:
         return self.name
@@ -44,6 +44,35 @@ class Everyone:
 
     def __str__(self) -> str:
         return EVERYONE
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNamespace:
+    """One namespace, as a target of `emit`: the rooms in it that follow from the payload, and those that need no name.
+
+    `shop("17")` is the namespace `/shop-17` of `shop = contract.namespace("/shop-{shopId}")`.
+    """
+
+    namespace: str
+    values: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def everyone(self) -> Everyone:
+        """Every client of the namespace."""
+        return Everyone(self.namespace)
+
+    def __str__(self) -> str:
+        return self.namespace
+
+
+Place = NamedRoom | Everyone | NamedNamespace
+"""Where an event can be emitted."""
+
+
+def find_only_namespace(places: "Sequence[Place | str]") -> str | None:
+    """The namespace of all these places; None if they are in several, or if a name says nothing about it."""
+    names = {None if isinstance(place, str) else place.namespace for place in places}
+    return names.pop() if len(names) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +103,10 @@ class DerivedRoom:
 
 
 class Room:
-    """A kind of room of a namespace. `room("42")` or `room(userId="42")` is one room of that kind."""
+    """A kind of room of a namespace. `room("42")` or `room(userId="42")` is one room of that kind.
+
+    In a namespace with placeholders, their values come first: `order("17", "42")` in `/shop-{shopId}`.
+    """
 
     def __init__(
         self,
@@ -133,11 +165,13 @@ class Room:
     def __call__(self, *values: str | int, **named: str | int) -> NamedRoom:
         """The room whose placeholders hold `values` (in order) or `named`. A whole number stands for its digits.
 
-        Raises RefusedError (unknown_room) if a value cannot be part of a room's name, because values come from clients.
+        Raises RefusedError (unknown_room, unknown_namespace) if a value cannot be part of a name, because values come
+        from clients.
         """
         texts = {name: str(value) for name, value in named.items()}
-        filled = self._by_placeholder(tuple(map(str, values)), texts)
-        return NamedRoom(self.namespace, self.name(filled), filled)
+        placeholders = (*self._rooms.name.placeholders, *self.placeholders)
+        filled = self._by_placeholder(tuple(map(str, values)), texts, placeholders)
+        return NamedRoom(self._rooms.fill(filled), self.name(filled), filled)
 
     def of(self, *paths: str, **named: str) -> DerivedRoom:
         """The rooms that follow from the payload: the field at each path fills one placeholder.
@@ -145,7 +179,7 @@ class Room:
         `offers.of("userId")`. Give several paths in the order of the placeholders, or by name.
         """
         try:
-            return DerivedRoom(self, self._by_placeholder(paths, named))
+            return DerivedRoom(self, self._by_placeholder(paths, named, self.placeholders))
         except ContractError as error:
             # A room that is wrong itself has the wrong placeholders.
             return DerivedRoom(self, {}, "" if self.faults else f"to=… has .of(…) of {error}")
@@ -190,10 +224,12 @@ class Room:
         """True if a room without placeholders has this name."""
         return bool(self.placeholders) and name in self._rooms.plain
 
-    def _by_placeholder(self, ordered: tuple[str, ...], named: Mapping[str, str]) -> dict[str, str]:
-        values = {**dict(zip(self.placeholders, ordered, strict=False)), **named}
-        if len(ordered) + len(named) != len(self.placeholders) or values.keys() != set(self.placeholders):
-            wanted = ", ".join(self.placeholders) or "nothing"
+    def _by_placeholder(
+        self, ordered: tuple[str, ...], named: Mapping[str, str], placeholders: tuple[str, ...]
+    ) -> dict[str, str]:
+        values = {**dict(zip(placeholders, ordered, strict=False)), **named}
+        if len(ordered) + len(named) != len(placeholders) or values.keys() != set(placeholders):
+            wanted = ", ".join(placeholders) or "nothing"
             raise ContractError(f"room {self.pattern}: got {[*ordered, *named]}, expected {wanted}")
         return values
 
@@ -242,9 +278,18 @@ class Rooms:
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
+        self.name = NamespaceName(namespace)
         self.kinds: list[Room] = []
         self.plain: dict[str, Room] = {}
         """Rooms without a placeholder. No room of another kind can have their names."""
+
+    def fill(self, values: Values) -> str:
+        """The name of the namespace with these values. Raises RefusedError (unknown_namespace)."""
+        try:
+            return self.name.fill(values)
+        except ValueError as error:
+            form = f"There is no namespace {quote(str(error))} of the form {self.namespace}."
+            raise RefusedError(UNKNOWN_NAMESPACE, form) from None
 
     def add(self, room: Room) -> None:
         """Record a kind of room."""

@@ -271,8 +271,7 @@ def _read_server(system: str, served: Served) -> Iterable[tuple[Family, Labels, 
     connections = server.registry.connections.values()
     yield families.CONNECTIONS, (system,), len(connections)
     yield families.SEND_BUFFER_BYTES, (system,), sum(connection.unsent for connection in connections)
-    for name, namespace in server.namespaces.items():
-        yield families.SOCKETS, (system, name), len(namespace.sockets)
+    yield from ((families.SOCKETS, (system, declared), count) for declared, count in server.count_sockets().items())
     yield families.HANDLERS, (system,), server.handlers
     yield families.LOG_AVAILABLE, (system,), float(server.log_probe.reason is None)
     yield families.DATABASE_AVAILABLE, (system,), float(served.database.reason is None)

@@ -4,16 +4,17 @@ In this order: token, authentication, role, namespace, user attributes, gateways
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from oyez.contract.contract import Contract
-from oyez.contract.declare import Gateway
+from oyez.contract.declare import Gateway, Namespace
 from oyez.contract.policy import Identity, Resolved
 from oyez.contract.rooms import Room
 from oyez.contract.schema import quote
 from oyez.errors import (
+    FORBIDDEN,
     FORBIDDEN_ROLE,
     INVALID_DATA,
     NO_ROOM_IN_GATEWAY,
@@ -51,12 +52,12 @@ def payer_of(identity: Identity, request: Handshake) -> str:
 
 
 class Admission:
-    """Decides about each CONNECT to one namespace."""
+    """Decides about each CONNECT to one namespace, or to all namespaces that are declared by one name."""
 
     def __init__(
         self,
         contract: Contract,
-        access: RoomAccess,
+        namespace: Namespace,
         *,
         authentication: Authentication,
         resolvers: Resolvers,
@@ -65,24 +66,23 @@ class Admission:
     ) -> None:
         """`now` gives seconds since 1970."""
         self._contract = contract
-        self._access = access
-        self._namespace = access.namespace
+        self._namespace = namespace
         self._authentication = authentication
         self._resolvers = resolvers
         self._guests = guests
         self._now = now
         self._gateways = {gateway.name: gateway for gateway in self._namespace.gateways}
         rules = [room.rule for room in self._namespace.rooms.kinds]
-        rules += [command.who for command in self._namespace.commands]
+        rules += [self._namespace.who, *(command.who for command in self._namespace.commands)]
         named = {part.attribute for rule in rules for part in rule.parts() if isinstance(part, Resolved)}
         self._attributes = [attribute for attribute in contract.attributes if attribute.name in named]
 
-    async def admit(self, request: Handshake, auth: Mapping[str, Any]) -> Admitted:
+    async def admit(self, access: RoomAccess, request: Handshake, auth: Mapping[str, Any]) -> Admitted:
         """Decide about a client that connects. Raises RefusedError."""
         guest = self._guests.find(auth.get("pid")) if self._contract.guests is not None else None
         user = await self._authentication.find_user(request, auth)
         if user is not None:
-            return await self._admit(self._name(user), guest, request, auth)
+            return await self._admit(access, self._name(user), guest, request, auth)
         role = self._contract.guests
         if role is None or not self._namespace.who.admits(Identity(subject="", role=role)):
             raise self._authentication.refuse_missing()
@@ -91,41 +91,32 @@ class Admission:
         within = self._contract.sign_in_within
         ends = self._now() + within if within is not None else None
         identity = Identity(subject=guest.subject, role=role, guest=True, expires_at=ends)
-        return await self._admit(identity, guest, request, auth)
+        return await self._admit(access, identity, guest, request, auth)
 
-    async def admit_token(self, token: str, request: Handshake, fields: Mapping[str, Any]) -> Admitted:
+    async def admit_token(
+        self, access: RoomAccess, token: str, request: Handshake, fields: Mapping[str, Any]
+    ) -> Admitted:
         """Decide about a connected client that has sent a token in a command with these fields. Raises RefusedError."""
         user = await self._authentication.find_user_of_token(token, request, fields)
-        return await self._admit(self._name(user), None, request, {})
-
-    async def find_allowed(self, identity: Identity, rooms: Iterable[str]) -> set[str]:
-        """Those of `rooms` in which `identity` may be. Nothing is awaited after the last decision."""
-        with self._access.revocations.observe() as removed:
-            allowed = {room for room in rooms if await self._access.allows(identity, room)}
-            while changed := removed & allowed:
-                removed.clear()
-                allowed = {room for room in allowed if room not in changed or await self._access.allows(identity, room)}
-        return allowed
+        return await self._admit(access, self._name(user), None, request, {})
 
     async def _admit(
-        self, identity: Identity, guest: Guest | None, request: Handshake, auth: Mapping[str, Any]
+        self, access: RoomAccess, identity: Identity, guest: Guest | None, request: Handshake, auth: Mapping[str, Any]
     ) -> Admitted:
-        with self._access.revocations.observe() as removed:
-            identity, rooms = await self._decide(identity, request, auth)
+        with access.revocations.observe() as removed:
+            identity, rooms = await self._decide(access, identity, request, auth)
             while changed := removed.intersection(rooms):
                 removed.clear()
-                rooms = [room for room in rooms if room not in changed or await self._access.allows(identity, room)]
+                rooms = [room for room in rooms if room not in changed or await access.allows(identity, room)]
         return Admitted(identity, rooms, guest)
 
     async def _decide(
-        self, identity: Identity, request: Handshake, auth: Mapping[str, Any]
+        self, access: RoomAccess, identity: Identity, request: Handshake, auth: Mapping[str, Any]
     ) -> tuple[Identity, list[str]]:
         # The resolvers and the membership table serve users in turn, so they must know the user.
         current_user.set(payer_of(identity, request))
         if not self._namespace.who.admits(identity):
-            raise RefusedError(
-                FORBIDDEN_ROLE, f"{self._namespace.name} is only for a client that {self._namespace.who.text}."
-            )
+            raise RefusedError(FORBIDDEN_ROLE, self._explain(access))
         asked = self._find_gateways(request, auth)
         for gateway in asked:
             if not gateway.who.admits(identity):
@@ -133,13 +124,22 @@ class Admission:
                     FORBIDDEN_ROLE, f"Gateway {gateway.name} is only for a client that {gateway.who.text}."
                 )
         identity = await self._resolve(identity)
-        rooms = await self._own_rooms(identity, None)
+        if not access.admits(identity):
+            raise (
+                self._authentication.refuse_missing()
+                if identity.guest
+                else RefusedError(FORBIDDEN, self._explain(access))
+            )
+        rooms = await self._own_rooms(access, identity, None)
         for gateway in asked or self._gateways.values():
-            own = await self._own_rooms(identity, gateway)
+            own = await self._own_rooms(access, identity, gateway)
             if asked and not own:
                 self._refuse_empty(identity, gateway)
             rooms += own
         return identity, rooms
+
+    def _explain(self, access: RoomAccess) -> str:
+        return f"{access.named.namespace} is only for a client that {self._namespace.who.text}."
 
     def _name(self, user: User) -> Identity:
         """The identity of a user in this namespace. Raises RefusedError if it has no role of the contract."""
@@ -204,7 +204,7 @@ class Admission:
                 raise RefusedError(UNKNOWN_GATEWAY, f"There is no gateway {quote(name)}. There are {known}.")
         return [self._gateways[name] for name in dict.fromkeys(asked)]
 
-    async def _own_rooms(self, identity: Identity, gateway: Gateway | None) -> list[str]:
+    async def _own_rooms(self, access: RoomAccess, identity: Identity, gateway: Gateway | None) -> list[str]:
         """The rooms of a gateway that `identity` joins on connecting; without a gateway, those of no gateway."""
         rooms: dict[str, None] = {}
         for room in self._automatic_rooms(gateway):
@@ -217,7 +217,7 @@ class Admission:
                             # The colon in a guest's id cannot be part of some names.
                             continue
                         raise
-                    if await self._access.allows(identity, name):
+                    if await access.allows(identity, name):
                         rooms[name] = None
         return list(rooms)
 

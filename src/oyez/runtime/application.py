@@ -8,6 +8,7 @@ import msgspec
 from oyez.concurrency.clock import Clock, Timer
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.contract.patterns import find_pattern
+from oyez.contract.rooms import NamedNamespace
 from oyez.errors import UNAVAILABLE, UNKNOWN_EVENT, Refusal, RefusedError, find_code, is_temporary
 from oyez.log.log import Entry
 from oyez.observer import COMMAND, CommandReport, Observers, RefusalReport
@@ -43,10 +44,17 @@ class NamespaceApplication(Application):
         room_observer: RoomObserver | None = None,
         call_later: Callable[..., Timer] = Clock().call_later,  # noqa: B008 - it does not change
         system: str = "",
+        open_named: "OpenNamed | None" = None,
     ) -> None:
         """`commands` are those of each version, the newest first, by their names in it. `call_later` is that of a
-        Clock; `clock` is monotonic. `system` is named in log lines."""
+        Clock; `clock` is monotonic. `system` is named in log lines.
+
+        With `open_named`, it stands for all namespaces whose names have the form of its own.
+        """
         self.system = system
+        self._open_named = open_named
+        if open_named is not None:
+            self.accepts = self._accepts
         self.headers = headers
         self._admission = admission
         self._commands = commands
@@ -66,6 +74,16 @@ class NamespaceApplication(Application):
         self.room_observer = room_observer
         self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
 
+    def _accepts(self, namespace: str) -> bool:
+        found = self._context.contract.find_namespace(namespace)
+        return found is not None and found[0] is self._access.namespace
+
+    def open(self, namespace: str) -> Application:
+        found = self._context.contract.find_namespace(namespace)
+        assert found is not None
+        assert self._open_named is not None
+        return self._open_named(NamedNamespace(namespace, found[1]))
+
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Admit a client: its identity, its expiry and its first rooms. Raises RefusedError."""
         self._entering.begin(socket)
@@ -78,7 +96,7 @@ class NamespaceApplication(Application):
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
         socket.set_age(self._context.versions.find(auth, socket.handshake.query))
-        identity, rooms, guest = await self._admission.admit(socket.handshake, auth)
+        identity, rooms, guest = await self._admission.admit(self._access, socket.handshake, auth)
         socket.data = Client(identity, socket, self._context, self._clock())
         socket.identify(identity.subject, identity.expires_at, guest)
         for room in rooms:
@@ -296,7 +314,7 @@ class NamespaceApplication(Application):
     def _report(self, observers: Observers, client: Client, event: ReceivedEvent, code: str, began: float) -> None:
         # A client may invent any number of names.
         name = event.name if self._find(client, event.name) is not None else ""
-        system, namespace, user = observers.system, client.namespace, client.identity.subject
+        system, namespace, user = observers.system, self._access.namespace.name, client.identity.subject
         socket, connection = client.socket.id, client.connection_id
         seconds = self._clock() - began
         observers.report(CommandReport(system, namespace, name, user, socket, connection, code, seconds))
@@ -321,6 +339,10 @@ class NamespaceApplication(Application):
             event.ack(failures.encode_acknowledgement(failure, name, event.data))
         else:
             client.socket.send(failures.encode_event(failure, name, event.data))
+
+
+OpenNamed = Callable[[NamedNamespace], NamespaceApplication]
+"""Makes the application of one namespace of a form."""
 
 
 async def _come_back() -> None:

@@ -9,18 +9,18 @@ from secrets import token_hex
 
 from oyez.concurrency.clock import Clock
 from oyez.contract.contract import Contract
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.old_forms import command_in_form
 from oyez.contract.policy import Identity, Member
-from oyez.contract.rooms import NamedRoom
+from oyez.contract.rooms import NamedNamespace, NamedRoom
 from oyez.contract.tokens import named_headers
 from oyez.contract.types import Command
 from oyez.contract.versions import find_form
 from oyez.errors import ContractError
 from oyez.observer import Observers
 from oyez.runtime.admission import Admission, Resolvers
-from oyez.runtime.application import NamespaceApplication
+from oyez.runtime.application import NamespaceApplication, OpenNamed
 from oyez.runtime.authentication import Authenticate, Authentication, CheckRevoked, VerifyToken
 from oyez.runtime.client import ClientContext
 from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
@@ -96,23 +96,11 @@ def bind(
     users = Users(_limits(contract), settings.limits.guests_per_address)
     failures = FailureEncoder(contract.errors, contract.acknowledgements)
     old_forms = OldEventForms(contract) if any(event.was for event in contract.events.values()) else None
-    applications = {}
-    for namespace in contract.namespaces:
-        access = RoomAccess(namespace, find_parts or _find_no_parts, contract.subjects_of, ask_backend=ask_backend)
+
+    def bind_namespace(namespace: Namespace) -> NamespaceApplication:
         caller_events = CallerEvents(contract, namespace.name, time.now, old_forms)
-        context = ClientContext(
-            access,
-            caller_events,
-            users,
-            publisher,
-            welcomes,
-            find_present,
-            versions=contract.versions,
-            old_forms=old_forms,
-            clock=clock,
-        )
         admission = Admission(
-            contract, access, authentication=authentication, resolvers=resolvers, guests=guests, now=time.now
+            contract, namespace, authentication=authentication, resolvers=resolvers, guests=guests, now=time.now
         )
         commands: list[dict[str, CommandHandler]] = [{} for _ in range(max(len(contract.versions.names), 1))]
         for command in namespace.commands:
@@ -127,20 +115,41 @@ def bind(
             for age, table in enumerate(commands):
                 form = find_form(command.was, contract.versions, age)
                 table[command_in_form(command, form).name] = forms[form]
-        applications[namespace.name] = NamespaceApplication(
-            admission,
-            commands,
-            context,
-            hooks,
-            clock,
-            observers,
-            headers=named_headers(contract.tokens),
-            failures=failures,
-            room_observer=room_observer,
-            call_later=time.call_later,
-            system=contract.name,
-        )
-    return applications
+
+        def build(named: NamedNamespace, open_named: OpenNamed | None = None) -> NamespaceApplication:
+            # Decisions that are pending in one namespace do not concern another one of the same form.
+            access = RoomAccess(
+                namespace, named, find_parts or _find_no_parts, contract.subjects_of, ask_backend=ask_backend
+            )
+            return NamespaceApplication(
+                admission,
+                commands,
+                ClientContext(
+                    contract,
+                    access,
+                    caller_events,
+                    users,
+                    publisher,
+                    welcomes,
+                    find_present,
+                    versions=contract.versions,
+                    old_forms=old_forms,
+                    clock=clock,
+                ),
+                hooks,
+                clock,
+                observers,
+                headers=named_headers(contract.tokens),
+                failures=failures,
+                room_observer=room_observer,
+                call_later=time.call_later,
+                system=contract.name,
+                open_named=open_named,
+            )
+
+        return build(NamedNamespace(namespace.name), build if namespace.placeholders else None)
+
+    return {namespace.name: bind_namespace(namespace) for namespace in contract.namespaces}
 
 
 def _find_handler(

@@ -4,15 +4,16 @@ A room can be joined only if its rule allows it.
 """
 
 import time
-from collections.abc import Callable, Container, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oyez.concurrency.clock import Timer
 from oyez.contract.codec import decode_answer
+from oyez.contract.contract import Contract
 from oyez.contract.limits import Limit
-from oyez.contract.policy import USER, Identity, Verdict
-from oyez.contract.rooms import Everyone, NamedRoom, Room
+from oyez.contract.policy import USER, Identity, Values, Verdict
+from oyez.contract.rooms import NamedRoom, Place, Room
 from oyez.contract.types import Payload
 from oyez.contract.versions import Versions
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, TIMED_OUT, ContractError, RefusedError
@@ -39,6 +40,7 @@ T = TypeVar("T")
 class ClientContext:
     """What the clients of one namespace share."""
 
+    contract: Contract
     access: RoomAccess
     caller_events: CallerEvents
     users: Users
@@ -146,6 +148,22 @@ class Client:
         return self.socket.namespace.name
 
     @property
+    def namespace_values(self) -> Values:
+        """The values of the placeholders in the name of the namespace: `{"shopId": "17"}` in `/shop-17`."""
+        return self._context.access.named.values
+
+    @property
+    def access(self) -> RoomAccess:
+        """Who may be in the namespace and in its rooms."""
+        return self._context.access
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """Where its events go if no room is named: to its own namespace if the name of that has placeholders."""
+        named = self._context.access.named
+        return (named,) if named.values else ()
+
+    @property
     def rooms(self) -> frozenset[str]:
         """The names of the client's rooms."""
         return frozenset(self.socket.rooms)
@@ -202,7 +220,7 @@ class Client:
         if latest is None or resolved is None or not latest.concerns(resolved[0]):
             return
         sent: dict[str, bytes] = {}
-        room = NamedRoom(namespace.name, name)
+        room = NamedRoom(self.namespace, name)
         # A newer event may have been delivered during the look-up, before the one that was found. Such an event was
         # kept before its delivery, so a second look-up finds it, and the client receives it last.
         while (found := await latest.find(room, resolved[0])) != sent:
@@ -303,15 +321,17 @@ class Client:
             self.socket.send(*event)
 
     @must_await
-    async def publish(self, payload: Payload, *rooms: NamedRoom | Everyone) -> str | None:
+    async def publish(self, payload: Payload, *rooms: Place) -> str | None:
         """Publish an event to everyone in `rooms` but this client, or in the rooms that follow from the payload.
+
+        In a namespace with placeholders, without `rooms`: only to its own namespace.
 
         As `Publisher.emit`, with this socket excluded: other connections of the same user receive the event. In a
         transaction, use `Transaction.publish`.
         """
         if self._context.publisher is None:
             raise ContractError(f"{type(payload).__name__} cannot be published: `bind` was given no publisher")
-        return await self._context.publisher.emit(payload, *rooms, excluding=[self.own_room])
+        return await self._context.publisher.emit(payload, *(rooms or self.places), excluding=[self.own_room])
 
     @must_await
     async def call(self, payload: Payload, reply: type[T], timeout: float | None = None) -> T:
@@ -357,8 +377,9 @@ class Client:
         who = access.namespace.who
         if identity.subject != before.subject:
             raise RefusedError(FORBIDDEN, "The token is another user's.")
-        if not who.admits(identity):
-            raise RefusedError(FORBIDDEN_ROLE, f"{self.namespace} is only for a client that {who.text}.")
+        if not access.admits(identity):
+            refusal = FORBIDDEN if who.admits(identity) else FORBIDDEN_ROLE
+            raise RefusedError(refusal, f"{self.namespace} is only for a client that {who.text}.")
         for room in self.rooms:
             if not access.keeps(before, identity, room):
                 self.socket.leave(room)
@@ -393,7 +414,7 @@ class Client:
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = self._context.users.bucket(
-                self._usage, self.payer, self.namespace, name, limit, now
+                self._usage, self.payer, self._context.access.namespace.name, name, limit, now
             )
         return bucket
 

@@ -14,7 +14,7 @@ import msgspec
 from oyez.concurrency.long_work import LongWork
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract, Event
-from oyez.contract.rooms import Caller, Everyone, NamedRoom, Sockets
+from oyez.contract.rooms import Caller, NamedRoom, Place, Sockets
 from oyez.contract.routing import EventRouter
 from oyez.contract.schema import quote
 from oyez.contract.types import Payload
@@ -55,6 +55,8 @@ class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names of rooms, or `*` for everyone. None: the rooms that follow from the data. An empty list is refused."""
     excluding: str | tuple[str, ...] = msgspec.field(name="except", default=())
     """Names of rooms whose clients do not receive it. The id of a socket counts as a room."""
+    namespace: str | None = None
+    """Only to this namespace. None: to each of the event, as far as its name follows from the data."""
 
 
 class RejectedError(OyezError):
@@ -98,11 +100,10 @@ class Publisher:
         }
 
     @must_await
-    async def emit(
-        self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()
-    ) -> str | None:
+    async def emit(self, payload: Payload, *rooms: Place, excluding: Iterable[NamedRoom | str] = ()) -> str | None:
         """Publish one event to `rooms` or, without them, to the rooms that follow from the payload.
 
+        A namespace such as `shop("17")` stands for the rooms in it that follow from the payload or need no name.
         Clients in a room in `excluding` do not receive it; a socket's id counts as a room. Returns the event's position
         in the log, None for a volatile event. Raises InvalidDataError, RefusedError (room_required, unknown_room,
         foreign_room, too_large), LogUnavailableError, NotRunningError, WrongLoopError; then nothing was published.
@@ -110,9 +111,7 @@ class Publisher:
         self._check()
         return (await self.append([self.prepare(payload, *rooms, excluding=excluding)]))[0]
 
-    def prepare(
-        self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()
-    ) -> list[Entry]:
+    def prepare(self, payload: Payload, *rooms: Place, excluding: Iterable[NamedRoom | str] = ()) -> list[Entry]:
         """The entries that `emit` would append, to be appended later. Raises the errors of `emit`."""
         path = self._paths[self.contract.event_of(payload).name]
         try:
@@ -133,11 +132,12 @@ class Publisher:
         path = self._paths[self.contract.event_of(payload).name]
         stamped = path.event.stamp(payload, self._clock())
         data = path.codec.encode_payload(stamped)
-        entries = self._entries(path, stamped, data, None, tuple(str(room) for room in excluding))
-        found = [entry for entry in entries if entry.namespace == namespace]
-        if not found:
-            raise RefusedError(ROOM_REQUIRED, f"{path.event.name} needs a field that names a room.")
-        return found
+        try:
+            return self._entries(path, stamped, data, None, tuple(str(room) for room in excluding), namespace)
+        except RefusedError as refused:
+            if refused.refusal is ROOM_REQUIRED:
+                raise RefusedError(ROOM_REQUIRED, f"{path.event.name} needs a field that names a room.") from None
+            raise
 
     @must_await
     async def publish(
@@ -208,14 +208,15 @@ class Publisher:
         excluded = publication.excluding
         excluded = (excluded,) if isinstance(excluded, str) else excluded
         self.check_excluded(excluded)
-        return self.prepare_json(publication.event, bytes(publication.data), to, excluded)
+        return self.prepare_json(publication.event, bytes(publication.data), to, excluded, publication.namespace)
 
     def prepare_json(
         self,
         name: str,
         data: bytes,
-        to: Sequence[NamedRoom | Everyone | str] | None,
+        to: Sequence[Place | str] | None,
         excluding: Iterable[NamedRoom | str] = (),
+        namespace: str | None = None,
     ) -> list[Entry]:
         """`prepare` for an event by name, with its data as JSON. Without `to`, the rooms follow from the data."""
         path = self._find_path(name)
@@ -225,7 +226,7 @@ class Publisher:
             data = path.codec.add_named(data, name)
         payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
         return self._entries(
-            path, payload, path.codec.encode_decoded(payload), to, tuple(str(room) for room in excluding)
+            path, payload, path.codec.encode_decoded(payload), to, tuple(str(room) for room in excluding), namespace
         )
 
     def takes_binary(self, name: str) -> bool:
@@ -242,12 +243,14 @@ class Publisher:
         self,
         name: str,
         arguments: Sequence[bytes],
-        to: Sequence[NamedRoom | Everyone | str] | None,
+        to: Sequence[Place | str] | None,
         excluding: Iterable[NamedRoom | str] = (),
+        namespace: str | None = None,
     ) -> list[Entry]:
         """`prepare_json` for a program that sends the event's arguments one by one, each as JSON."""
         path = self._find_path(name)
-        return self.prepare_json(name, b"" if path is None else path.codec.join(arguments), to, excluding)
+        data = b"" if path is None else path.codec.join(arguments)
+        return self.prepare_json(name, data, to, excluding, namespace)
 
     def complete(self, entry: Entry) -> Entry:
         """An entry of this system that was stored in a database, with what follows from its data: its name, and the
@@ -313,8 +316,9 @@ class Publisher:
         path: "_EventPath",
         payload: Payload,
         data: bytes,
-        to: Sequence[NamedRoom | Everyone | str] | None,
+        to: Sequence[Place | str] | None,
         excluded: tuple[str, ...],
+        namespace: str | None = None,
     ) -> list[Entry]:
         wrapped, binary = self._wrap(path, payload, data)
         self._check_rooms(path.event, len(to or ()))
@@ -328,7 +332,7 @@ class Publisher:
                 name=path.event.name,
                 binary=binary,
             )
-            for route in path.router.route(payload, to)
+            for route in path.router.route(payload, to, namespace)
         ]
 
     def prepare_for_socket(self, publication: Publication, socket_id: str, namespaces: Sequence[str]) -> list[Entry]:
@@ -340,15 +344,12 @@ class Publisher:
         path = self._find_path(publication.event)
         if path is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(publication.event)} in {self.contract.name}.")
-        targets = path.event.targets
-        to_sockets = [name for name in namespaces if any(isinstance(one, Sockets) for one in targets.get(name, ()))]
+        targets = {name: path.event.targets.get(self.contract.find_declared(name), ()) for name in namespaces}
+        to_sockets = [name for name, listed in targets.items() if any(isinstance(one, Sockets) for one in listed)]
         if to_sockets:
-            return [
-                entry
-                for entry in self.prepare_json(publication.event, bytes(publication.data), [socket_id])
-                if entry.namespace in to_sockets
-            ]
-        to_caller = [name for name in namespaces if any(isinstance(one, Caller) for one in targets.get(name, ()))]
+            places = [NamedRoom(name, own_room(socket_id)) for name in to_sockets]
+            return self.prepare_json(publication.event, bytes(publication.data), places)
+        to_caller = [name for name, listed in targets.items() if any(isinstance(one, Caller) for one in listed)]
         if not to_caller:
             raise RefusedError(
                 FOREIGN_ROOM, f"{path.event.name} goes to no single socket: it lists neither `sockets` nor `caller`."
@@ -414,7 +415,7 @@ def report_published(
     name = caller.name if caller is not None else ""
     for entry, position in zip(entries, positions, strict=True):
         if not entry.control:
-            system, namespace, rooms = observers.system, entry.namespace, entry.rooms
+            system, namespace, rooms = observers.system, observers.find_declared(entry.namespace), entry.rooms
             observers.report(PublishReport(system, namespace, entry.name, rooms, position, origin, seconds, name))
 
 

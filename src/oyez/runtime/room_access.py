@@ -1,12 +1,12 @@
 """RoomAccess: who may be in which rooms of one namespace, by the rooms' rules, the membership table and back ends."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from oyez.contract.backends import Backend, DecidedBy
 from oyez.contract.declare import Namespace
-from oyez.contract.policy import Identity, Member, Rule, Verdict
-from oyez.contract.rooms import NamedRoom
+from oyez.contract.policy import Identity, Member, Rule, Values, Verdict
+from oyez.contract.rooms import NamedNamespace, NamedRoom, Room
 from oyez.contract.schema import quote
 from oyez.errors import UNKNOWN_ROOM, RefusedError
 from oyez.runtime.revocations import Revocations
@@ -28,6 +28,8 @@ class RoomAccess:
     """Decides about the rooms of one namespace. `subjects_of` names an identity as the membership table does."""
 
     namespace: Namespace
+    """Its declaration."""
+    named: NamedNamespace
     find_parts: FindParts
     subjects_of: Callable[[Identity], frozenset[str]]
     revocations: Revocations = field(default_factory=Revocations)
@@ -35,11 +37,20 @@ class RoomAccess:
 
     def decide(self, identity: Identity, name: str) -> Verdict:
         """The verdict of the room's rule about `identity`. Raises RefusedError (unknown_room)."""
+        room, values = self._resolve(name)
+        return room.rule.decide(identity, values)
+
+    def _resolve(self, name: str) -> tuple[Room, Values]:
+        """The kind of a room, and the values of its placeholders and those of the namespace."""
         resolved = self.namespace.rooms.resolve(name)
         if resolved is None:
             raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
         room, values = resolved
-        return room.rule.decide(identity, values)
+        return (room, {**self.named.values, **values}) if self.named.values else resolved
+
+    def admits(self, identity: Identity) -> bool:
+        """True if the rule of the namespace allows `identity`, whose user attributes are known."""
+        return self.namespace.who.decide(identity, self.named.values) is Verdict.YES
 
     async def allows(self, identity: Identity, name: str) -> bool:
         """True if `identity` may be in the room. Asks the membership table and back ends only if the rule requires it.
@@ -49,9 +60,7 @@ class RoomAccess:
         verdict = self.decide(identity, name)
         if verdict is not Verdict.IF_MEMBER:
             return verdict is Verdict.YES
-        resolved = self.namespace.rooms.resolve(name)
-        assert resolved is not None
-        room, values = resolved
+        room, values = self._resolve(name)
         known: dict[Rule, bool] = {}
         members = [part for part in room.rule.parts() if isinstance(part, Member)]
         if members:
@@ -62,9 +71,18 @@ class RoomAccess:
             if verdict is not Verdict.IF_MEMBER:
                 break
             if isinstance(part, DecidedBy):
-                asked = NamedRoom(self.namespace.name, name, values)
+                asked = NamedRoom(self.named.namespace, name, values)
                 known[part] = await self._ask(part.backend, identity, asked)
         return room.rule.decide(identity, values, known) is Verdict.YES
+
+    async def find_allowed(self, identity: Identity, rooms: Iterable[str]) -> set[str]:
+        """Those of `rooms` in which `identity` may be. Nothing is awaited after the last decision."""
+        with self.revocations.observe() as removed:
+            allowed = {room for room in rooms if await self.allows(identity, room)}
+            while changed := removed & allowed:
+                removed.clear()
+                allowed = {room for room in allowed if room not in changed or await self.allows(identity, room)}
+        return allowed
 
     async def _ask(self, backend: Backend, identity: Identity, room: NamedRoom) -> bool:
         with self.revocations.observe() as removed:
@@ -77,7 +95,7 @@ class RoomAccess:
 
     async def find(self, identity: Identity, name: str) -> Mapping[str, str]:
         """The subjects by which `identity` is a member of a room, and the part of each."""
-        room = NamedRoom(self.namespace.name, name)
+        room = NamedRoom(self.named.namespace, name)
         with self.revocations.observe() as removed:
             parts = await self.find_parts(identity, room)
             while parts and name in removed:

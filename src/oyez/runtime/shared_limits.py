@@ -72,7 +72,10 @@ class SharedLimits:
             client.refused.pop(name, None)
 
     def _find_buckets(self, client: Client, rooms: Sequence[str], now: float) -> list[Bucket]:
-        user, namespace = client.payer, client.namespace
+        user, namespace = client.payer, self._declared.namespace
+        if client.namespace != namespace:
+            # A room of the same name in another namespace of this form is another room.
+            rooms = [f"{client.namespace}\0{room}" for room in rooms]
         found = []
         for scope, name in self._limits:
             if scope == "user":

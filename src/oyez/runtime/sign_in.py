@@ -27,11 +27,11 @@ def signing_in(declared: DeclaredCommand, admission: Admission, handler: Handler
 
     async def sign_in(command: Command, client: Client) -> Reply:
         fields = msgspec.to_builtins(command, enc_hook=str)
-        admitted = await admission.admit_token(getattr(command, field), client.handshake, fields)
+        admitted = await admission.admit_token(client.access, getattr(command, field), client.handshake, fields)
         before = client.identity
         if not before.guest and before.subject != admitted.identity.subject:
             raise RefusedError(FORBIDDEN, "You are signed in as another user. Disconnect first.")
-        allowed = await admission.find_allowed(admitted.identity, client.rooms)
+        allowed = await client.access.find_allowed(admitted.identity, client.rooms)
         client.become(admitted.identity, allowed)
         current_user.set(client.payer)
         try:

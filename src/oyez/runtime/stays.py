@@ -21,7 +21,6 @@ from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.periodic import PeriodicTask
 from oyez.concurrency.task_set import TaskSet
 from oyez.contract.contract import Contract
-from oyez.contract.declare import Namespace
 from oyez.contract.rooms import NamedRoom, Room
 from oyez.errors import UnavailableError, is_temporary
 from oyez.logger import get_logger
@@ -190,7 +189,7 @@ class Stays(RoomObserver):
         `node_id` gives the id of this process among them.
         """
         self._system = contract.name
-        self._namespaces: Mapping[str, Namespace] = {namespace.name: namespace for namespace in contract.namespaces}
+        self._contract = contract
         self._kinds = find_watched_kinds(contract, hooks)
         self._store = store
         self._node_id = node_id
@@ -313,11 +312,11 @@ class Stays(RoomObserver):
             self._end_all(holder, self._now(), reason.text)
 
     def _watch(self, namespace: str, name: str) -> _Watched | None:
-        resolved = self._namespaces[namespace].rooms.resolve(name)
-        hooks = self._kinds.get(resolved[0]) if resolved is not None else None
-        if resolved is None or hooks is None:
+        found = self._contract.find_room(namespace, name)
+        hooks = self._kinds.get(found[0]) if found is not None else None
+        if found is None or hooks is None:
             return None
-        return _Watched(NamedRoom(namespace, name, resolved[1]), hooks)
+        return _Watched(found[1], hooks)
 
     def _begin(self, holder: _Holder, name: str, watched: _Watched) -> None:
         stay = holder.stays[name] = _Stay(holder, watched, self._now())
@@ -485,7 +484,7 @@ class Stays(RoomObserver):
         claimed = await self._store.claim(self._node, lost, beat, BATCH)
         holders: dict[tuple[str, str], _Holder] = {}
         for record, ending in claimed or ():
-            watched = self._watch(record.namespace, record.room) if record.namespace in self._namespaces else None
+            watched = self._watch(record.namespace, record.room)
             if watched is None or watched.hooks.left is None:
                 self._done.append(record.id)
                 continue

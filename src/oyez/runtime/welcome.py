@@ -61,7 +61,7 @@ class Welcomes:
         It returns a position after that, None if it took longer or if the log cannot be reached.
         """
         self._system = contract.name
-        self._namespaces = {namespace.name: namespace for namespace in contract.namespaces}
+        self._contract = contract
         self._functions = {kind: one.welcome for kind, one in hooks.items() if one.welcome is not None}
         self._versions = {kind: _Versions(contract, one.version) for kind, one in hooks.items() if one.version}
         self._log = log
@@ -71,20 +71,21 @@ class Welcomes:
         """True if there is a function for the room."""
         if not self._functions:
             return False
-        resolved = self._namespaces[namespace].rooms.resolve(room)
-        return resolved is not None and resolved[0] in self._functions
+        found = self._contract.find_room(namespace, room)
+        return found is not None and found[0] in self._functions
 
     async def prepare(self, client: Client, room: str, caller_events: CallerEvents) -> State:
         """The state of a room that the client is about to join.
 
         Raises what the function raises; RefusedError (timed_out) if it takes too long; LogUnavailableError.
         """
-        resolved = self._namespaces[client.namespace].rooms.resolve(room)
-        assert resolved is not None
-        named, function = NamedRoom(client.namespace, room, resolved[1]), self._functions[resolved[0]]
+        found = self._contract.find_room(client.namespace, room)
+        assert found is not None
+        kind, named = found
+        function = self._functions[kind]
         age = client.socket.age
         after = await self._find_position()
-        versions = self._versions.get(resolved[0])
+        versions = self._versions.get(kind)
         if versions is not None:
             payloads = await self._call(function(client, named), client, named)
             # Everything that the state may include must be in the log before the client joins.

@@ -7,7 +7,7 @@ WebSocket upgrades bypass ASGI; see `http/upgrade.py`.
 import asyncio
 import math
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -46,7 +46,8 @@ from oyez.server.http.polling_endpoint import PollingEndpoint
 from oyez.server.http.proxies import TrustedProxies
 from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.local_sockets import NamespaceSockets
-from oyez.server.namespaces.namespace import Namespace
+from oyez.server.namespaces.namespace import Namespace, Shared
+from oyez.server.namespaces.table import NamespaceTable
 from oyez.server.recovery.recovery import Recovery
 from oyez.server.recovery.replay import REPLAY_SECONDS
 from oyez.server.recovery.session import StoredSession
@@ -109,10 +110,11 @@ class Server:
         self.progress = Progress(self.replay_buffer)
         self.sessions = SessionStore(log, settings.log_retention, lambda: self.node.id)
         recovery = self._build_recovery(log, replays or LoopBudget(REPLAY_SECONDS), observers)
-        self.namespaces = {
-            name: Namespace(name, application, settings, self.sessions, recovery, observers, time.now)
-            for name, application in applications.items()
-        }
+
+        def build(name: str, application: Application, shared: Shared | None = None) -> Namespace:
+            return Namespace(name, application, settings, self.sessions, recovery, observers, time.now, shared)
+
+        self.namespaces = NamespaceTable(applications, build)
         self.context = self._build_context(unfinished or MemoryBudget(self.limits.max_unfinished_bytes), observers)
         self.registry = ConnectionRegistry(self.context, lambda: self.node.new_session_id())
         check_origins(settings.origins)
@@ -220,8 +222,8 @@ class Server:
                 while busy:
                     await asyncio.sleep(BUSY_INTERVAL)
                     busy = await self._close_idle(busy)
-                for namespace in self.namespaces.values():
-                    await namespace.drain()
+                for tasks in self.namespaces.tasks:
+                    await tasks.drain()
                 await self.registry.wait_until_all_closed()
         except TimeoutError:
             self._end_all(busy)
@@ -233,8 +235,8 @@ class Server:
         logger.warning(
             "stopping although clients or handlers have not finished", websockets=len(self.registry.websockets)
         )
-        for namespace in self.namespaces.values():
-            namespace.cancel()
+        for tasks in self.namespaces.tasks:
+            tasks.cancel()
         for websocket in tuple(self.registry.websockets):
             websocket.abort()
 
@@ -304,9 +306,7 @@ class Server:
         if reason is None:
             self._failures = 0
         self._outages.record(self, reason)
-        status = encode_status(reason)
-        for namespace in self.namespaces.values():
-            namespace.report_status(status, available=reason is None)
+        self.namespaces.report_status(encode_status(reason), available=reason is None)
 
     @property
     def stopping(self) -> bool:
@@ -316,7 +316,7 @@ class Server:
     @property
     def handlers(self) -> int:
         """Number of running handlers."""
-        return sum(namespace.handlers for namespace in self.namespaces.values())
+        return sum(map(len, self.namespaces.tasks))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
@@ -389,12 +389,29 @@ class Server:
     # For operators and handlers.
 
     def fetch_sockets(self, namespace: str, rooms: Iterable[str] = ()) -> list[SocketInfo]:
-        """The sockets that are connected to `namespace` here, in any of `rooms` if some are given."""
-        return self.namespaces[namespace].fetch_sockets(rooms)
+        """The sockets that are connected to `namespace` here, in any of `rooms` if some are given.
+
+        The name of a declaration such as `/shop-{shopId}` means all namespaces of this form. Raises KeyError if there
+        is no such namespace.
+        """
+        return [info for found in self._find_namespaces(namespace) for info in found.fetch_sockets(rooms)]
+
+    def count_sockets(self) -> dict[str, int]:
+        """The number of clients here, by the declared names of their namespaces."""
+        counts: Counter[str] = Counter()
+        for namespace in self.namespaces.values():
+            counts[namespace.declared] += len(namespace.sockets)
+        return dict(counts)
 
     def disconnect_sockets(self, namespace: str, rooms: Iterable[str] = (), *, close: bool = False) -> int:
         """Disconnect these sockets of this node, with `close` also their connections. Returns their number."""
-        return self.namespaces[namespace].disconnect_sockets(rooms, close)
+        rooms = tuple(rooms)
+        return sum(found.disconnect_sockets(rooms, close) for found in self._find_namespaces(namespace))
+
+    def _find_namespaces(self, name: str) -> list[Namespace]:
+        if self.namespaces.find_declared(name) is None:
+            raise KeyError(name)
+        return self.namespaces.find_all(name)
 
 
 def _find_usages(applications: Iterable[Application]) -> list[Usages]:

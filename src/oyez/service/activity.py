@@ -28,7 +28,7 @@ class ActivityLog(Observer):
         clients.debug(
             "connected",
             system=report.system,
-            namespace=report.namespace,
+            namespace=report.named or report.namespace,
             user=report.user_id,
             role=report.role,
             address=report.address,

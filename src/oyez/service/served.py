@@ -95,7 +95,7 @@ class Served:
     def __init__(self, system: System, log: Log, shared: Shared) -> None:
         self.system = system
         self._shared = shared
-        self._observers = build_observers(system.name, shared.observers)
+        self._observers = build_observers(system.name, shared.observers, system.contract.find_declared)
         # Everything but `append` is the backend's own.
         self.log = log if self._observers is None else cast(Log, ObservedLog(log, self._observers))
         self._create_tables()

@@ -86,11 +86,10 @@ def _explain_entry(harness: "Harness", client: "TestClient", entry: Entry) -> st
 
 def _explain_room(harness: "Harness", client: "TestClient", name: str) -> str:
     """Why the client is not in this room."""
-    namespace = next(one for one in harness.contract.namespaces if one.name == client.namespace)
-    resolved, identity = namespace.rooms.resolve(name), client.identity
+    resolved, identity = harness.contract.find_room(client.namespace, name), client.identity
     if resolved is None:
         return f"{name} is the room of one socket" if is_own_room(name) else f"{name} is no room of the namespace"
-    room, values = resolved
+    room, values = resolved[0], resolved[1].values
     rule = f"only a client that {room.rule.text} may be in {name}"
     if identity is None:
         return rule

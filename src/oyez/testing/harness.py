@@ -24,7 +24,7 @@ from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.old_forms import command_in_form
-from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.rooms import NamedNamespace, NamedRoom, Place, find_only_namespace
 from oyez.contract.tokens import Auth, Bearer, Cookie, Header, Query
 from oyez.contract.types import Command, Payload
 from oyez.contract.versions import find_form
@@ -235,7 +235,7 @@ class Harness:
         event: str | Payload,
         data: Any = None,
         *,
-        to: "NamedRoom | Everyone | str | Sequence[NamedRoom | Everyone | str] | None" = None,
+        to: "Place | str | Sequence[Place | str] | None" = None,
         excluding: Iterable[NamedRoom | str] = (),
         key: str = "",
         **changes: Any,
@@ -261,12 +261,15 @@ class Harness:
         event: str | Payload,
         data: Any = None,
         *,
-        to: "NamedRoom | Everyone | str | Sequence[NamedRoom | Everyone | str] | None" = None,
+        to: "Place | str | Sequence[Place | str] | None" = None,
         excluding: Iterable[NamedRoom | str] = (),
     ) -> Publication:
         """A publication of an event, by its name with its data, or of a payload."""
-        rooms = to if to is None or isinstance(to, list | tuple) else [to]
-        names = None if rooms is None else tuple(str(room) for room in rooms)
+        places: list[Any] = [] if to is None else list(to) if isinstance(to, list | tuple) else [to]
+        whole = any(isinstance(place, NamedNamespace) for place in places)
+        names = None if to is None or whole else tuple(str(room) for room in places)
+        only = find_only_namespace(places)
+        namespace = only if only is not None and (whole or self.contract.find_declared(only) != only) else None
         if isinstance(event, str):
             name, encoded = event, msgspec.json.encode(data)
         else:
@@ -275,7 +278,7 @@ class Harness:
             if declared.arguments == "positional":
                 values = list(msgspec.json.decode(encoded).values())
                 encoded = msgspec.json.encode(values if len(values) > 1 else values[0] if values else None)
-        return Publication(name, msgspec.Raw(encoded), names, tuple(str(room) for room in excluding))
+        return Publication(name, msgspec.Raw(encoded), names, tuple(str(room) for room in excluding), namespace)
 
     async def request(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, **options: Any
@@ -467,9 +470,9 @@ class Harness:
 
     def find_namespace(self, name: str) -> Namespace:
         """A namespace of the contract. Raises AssertionError."""
-        for namespace in self.contract.namespaces:
-            if namespace.name == name:
-                return namespace
+        found = self.contract.find_namespace(name)
+        if found is not None:
+            return found[0]
         known = ", ".join(namespace.name for namespace in self.contract.namespaces)
         raise AssertionError(f"The contract has no namespace {name!r}. Its namespaces: {known}.")
 
@@ -540,7 +543,7 @@ class Harness:
     async def _end(self) -> None:
         """Stop the server; its folder stays."""
         # A handler that waits for the clock would wait until the time for the stop is over.
-        handlers = {task for one in self.served.server.namespaces.values() for task in one.running}
+        handlers = {task for tasks in self.served.server.namespaces.tasks for task in tasks.running}
         for task in handlers & self.clock.sleeping:
             task.cancel()
         self._app = None
@@ -566,7 +569,7 @@ class Harness:
         served = self.served
         if not self._require_log().delivered:
             return "events of the log are being delivered"
-        handlers = {task for one in served.server.namespaces.values() for task in one.running}
+        handlers = {task for tasks in served.server.namespaces.tasks for task in tasks.running}
         awake = len(handlers - self.clock.sleeping) - sum(client.unanswered for client in self._connected)
         if awake > 0:
             return f"{awake} handlers or hooks are running"

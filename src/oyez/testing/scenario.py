@@ -306,8 +306,9 @@ class Scenario:
 
     def _forms(self, person: Person, command: str) -> tuple[Acknowledgements, Errors]:
         """The forms of the answers to a command that `person` sends."""
-        [entered] = [space for space in self.contract.namespaces if space.name == person.client.namespace]
-        return self.contract.answers_of(next((one for one in entered.commands if one.name == command), None))
+        found = self.contract.find_namespace(person.client.namespace)
+        commands = found[0].commands if found is not None else []
+        return self.contract.answers_of(next((one for one in commands if one.name == command), None))
 
     async def _expect_all(self, way: str, causes: Causes, fits: Fits | None = None) -> None:
         """Wait until all recipients have received their events."""

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from oyez.client import ConnectRefused
 from oyez.contract.contract import Contract, Event
 from oyez.contract.declare import Namespace
 from oyez.contract.policy import Identity, Verdict
-from oyez.contract.rooms import DerivedRoom, Everyone, NamedRoom, Room
+from oyez.contract.rooms import DerivedRoom, Everyone, NamedNamespace, NamedRoom, Room
 from oyez.service.system import System
 from oyez.testing.client import TestClient
 
@@ -66,9 +68,9 @@ class Right:
             await self._try_to_join(oyez, client, room)
         before = len(oyez.published)
         # Only there: the event may also go to rooms in which the strangers may be.
-        to = room if room is not None else Everyone(self.namespace.name)
+        to = room if room is not None else Everyone(self._named.namespace)
         await oyez.publish(self.event.name, self._make_data(oyez), to=to)
-        sent = [entry for entry in oyez.published[before:] if entry.namespace == self.namespace.name]
+        sent = [entry for entry in oyez.published[before:] if entry.namespace == self._named.namespace]
         if not any(room is None or room.name in entry.rooms for entry in sent):
             raise AssertionError(f"{self.event.name} was not published to {room}: the test shows nothing.")
         for client in strangers:
@@ -79,27 +81,35 @@ class Right:
             return None
         if not self.derived:
             values = {one: self.room.values.get(one, (ROOM_VALUE,))[0] for one in self.room.placeholders}
-            return NamedRoom(self.namespace.name, self.room.name(values), values)
-        entries = oyez.publisher.prepare_publication(oyez.make_publication(self.event.name, self._make_data(oyez)))
-        for entry in entries:
-            for name in entry.rooms if entry.namespace == self.namespace.name else ():
+            return NamedRoom(self._named.namespace, self.room.name(values), values)
+        publication = oyez.make_publication(self.event.name, self._make_data(oyez), to=self._named)
+        for entry in oyez.publisher.prepare_publication(publication):
+            for name in entry.rooms if entry.namespace == self._named.namespace else ():
                 if (found := self.room.match(name)) is not None:
-                    return NamedRoom(self.namespace.name, name, found)
+                    return NamedRoom(self._named.namespace, name, found)
         raise AssertionError(
             f"From the example of {self.event.name} follows no room {self.room.pattern}. Give its fields by"
             f" `rights(system, data={{{self.event.name!r}: {{…}}}})`."
         )
 
+    @property
+    def _named(self) -> NamedNamespace:
+        """The namespace, which belongs to others if its name has placeholders."""
+        return self.namespace(*_name_others(self.namespace).values())
+
     def _make_data(self, oyez: "Harness") -> Any:
-        return oyez.example(self.event.name, **self.data)
+        names = {each.encode_name for shape in self.event.shapes for each in msgspec.structs.fields(shape)}
+        outer = {name: value for name, value in _name_others(self.namespace).items() if name in names}
+        return oyez.example(self.event.name, **{**outer, **self.data})
 
     async def _connect(self, oyez: "Harness", role: str) -> TestClient | None:
         """A stranger of this role; None if the server refuses it, so that it can receive nothing."""
         user = None if role == self.guests else self.users.get(role, STRANGER)
         given = None if user is None else role
-        admitted = self.namespace.who.admits(Identity(subject=user or "", role=role))
+        identity = Identity(subject=user or "", role=role, claims=self.claims.get(role, {}))
+        admitted = self.namespace.who.decide(identity, _name_others(self.namespace)) is Verdict.YES
         try:
-            client = await oyez.connect(user, given, self.namespace.name, **self.claims.get(role, {}))
+            client = await oyez.connect(user, given, self._named.namespace, **self.claims.get(role, {}))
         except ConnectRefused:
             return None
         if not admitted:
@@ -193,6 +203,11 @@ def _find_strangers(
     )
 
 
+def _name_others(namespace: Namespace) -> dict[str, str]:
+    """Values of the placeholders of a namespace that belongs to others."""
+    return dict.fromkeys(namespace.placeholders, ROOM_VALUE)
+
+
 def _list_roles(contract: Contract) -> Sequence[str]:
     guests = (contract.guests,) if contract.guests is not None else ()
     return tuple(dict.fromkeys((*contract.roles, *guests)))
@@ -200,9 +215,10 @@ def _list_roles(contract: Contract) -> Sequence[str]:
 
 def _is_stranger(namespace: Namespace, room: Room | None, identity: Identity) -> bool:
     """True if the contract gives `identity` no right to a room of this kind that belongs to others."""
-    if not namespace.who.admits(identity):
+    outer = _name_others(namespace)
+    if namespace.who.decide(identity, outer) is not Verdict.YES:
         return True
     if room is None:
         return False
-    values = {one: room.values.get(one, (ROOM_VALUE,))[0] for one in room.placeholders}
+    values = outer | {one: room.values.get(one, (ROOM_VALUE,))[0] for one in room.placeholders}
     return room.rule.decide(identity, values) is not Verdict.YES

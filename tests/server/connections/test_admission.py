@@ -12,7 +12,7 @@ NAMESPACES = frozenset({"/", "/news", "/trade"})
 def check(
     admission: Admission, namespace: str = "/", data: bytes = b"", entered: int = 0, now: float = 0.0
 ) -> RefusedError | None:
-    return admission.check(Packet(PacketType.CONNECT, namespace, data), NAMESPACES, entered, now)
+    return admission.check(Packet(PacketType.CONNECT, namespace, data), namespace in NAMESPACES, entered, now)
 
 
 def find_code(refused: RefusedError | None) -> str:

@@ -250,6 +250,6 @@ async def test_a_client_whose_namespace_takes_too_long_to_decide_is_sent_away() 
         await wire.expect_close(1008)
         running.market.release()
         await running.settle()
-        await running.namespace.drain()
+        await running.namespace.tasks.drain()
         assert running.namespace.rooms == {}
         assert running.namespace.sockets == {}

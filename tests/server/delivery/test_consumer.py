@@ -70,7 +70,7 @@ def make_namespace(name: str, settings: Settings | None = None) -> Namespace:
 
 def make_consumer(namespaces: dict[str, Namespace]) -> LogConsumer:
     parts = make_parts()
-    return LogConsumer(MemoryLog(), namespaces, parts.replay_buffer, parts.progress)
+    return LogConsumer(MemoryLog(), parts.make_table(*namespaces.values()), parts.replay_buffer, parts.progress)
 
 
 @pytest.fixture

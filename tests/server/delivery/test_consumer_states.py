@@ -10,13 +10,14 @@ from oyez.log.memory import MemoryLog
 from oyez.server.delivery.consumer import LogConsumer
 from oyez.server.delivery.progress import TRANSITIONS, Input, Progress, State
 from oyez.server.delivery.replay_buffer import ReplayBuffer
+from tests.support.parts import make_parts
 from tests.support.tasks import Spawn
 
 
 def make_consumer(log: MemoryLog) -> tuple[LogConsumer, Progress]:
     replay_buffer = ReplayBuffer()
     progress = Progress(replay_buffer)
-    return LogConsumer(log, {}, replay_buffer, progress), progress
+    return LogConsumer(log, make_parts().make_table(), replay_buffer, progress), progress
 
 
 def test_each_state_has_a_way_to_live() -> None:

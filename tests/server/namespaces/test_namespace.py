@@ -177,7 +177,7 @@ async def test_a_client_that_goes_while_it_is_looked_at(running: Running) -> Non
         wire.abort()
         await running.settle()
     running.market.release()
-    await running.namespace.drain()
+    await running.namespace.tasks.drain()
     assert (running.namespace.rooms, running.namespace.sockets, running.market.gone) == ({}, {}, [])
 
 

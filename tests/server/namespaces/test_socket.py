@@ -210,7 +210,7 @@ async def test_events_that_wait_when_their_socket_goes_are_not_handled(running: 
     await running.market.expect_gone(wire.id)
     running.market.release()
     await running.market.expect("hold done")
-    await running.namespace.drain()
+    await running.namespace.tasks.drain()
     assert "waiting" not in running.market.names()
 
 

@@ -66,7 +66,7 @@ async def test_a_post_that_waits_when_its_session_ends(running: Running, polling
         running.market.socket(polling.id).disconnect(close=True)
         await wire.read_answer()
     running.market.release()
-    await running.namespace.drain()
+    await running.namespace.tasks.drain()
     assert "queued" not in running.market.names()
     assert "behind" not in running.market.names()
 
@@ -118,5 +118,5 @@ async def test_a_full_queue_is_dropped_with_its_socket(running: Running, wire: S
     await wire.enter()
     await wire.expect_echo()
     running.market.release()
-    await running.namespace.drain()
+    await running.namespace.tasks.drain()
     assert "queued" not in running.market.names()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from oyez import errors
-from oyez.contract.check.names import check_switches, find_duplicates
+from oyez.contract.check.names import check_switches, find_duplicates, find_overlaps
 from oyez.contract.claims import find_claim_errors
 from oyez.contract.declare import Declarations
 from oyez.contract.policy import ROLE, USER
@@ -55,6 +55,8 @@ def check_head(declared: Declarations) -> Iterator[str]:
     codes = [refusal.code for refusal in declared.refusals]
     yield from find_duplicates("role", declared.roles)
     yield from find_duplicates("namespace", (namespace.name for namespace in declared.namespaces))
+    named = [namespace for namespace in declared.namespaces if namespace.placeholders]
+    yield from find_overlaps("namespace", (namespace.name for namespace in named))
     yield from find_duplicates("user attribute", (attribute.name for attribute in declared.attributes))
     yield from find_duplicates("refusal", [*codes, *(code for code in known if code in codes)])
 

@@ -1,10 +1,10 @@
 """Namespaces, gateways and rooms."""
 
-import re
 from collections.abc import Iterator
 
-from oyez.contract.check.names import LIMITS, check_switches, find_duplicates, find_overlaps
+from oyez.contract.check.names import check_switches, find_duplicates, find_overlaps
 from oyez.contract.declare import Namespace
+from oyez.contract.patterns import PLACEHOLDER, is_namespace
 from oyez.contract.policy import Nobody, Own, Resolved
 from oyez.contract.presence import check_presence
 from oyez.contract.rooms import EVERYONE, Room
@@ -14,12 +14,11 @@ def check_namespace(namespace: Namespace) -> Iterator[str]:
     if not isinstance(namespace.name, str):
         yield f"namespace {namespace.name!r}: expected a text, such as /shop"
         return
-    if re.search(r"\*|\{\w*\}", namespace.name):
-        yield (
-            f"namespace {namespace.name!r} looks like a pattern, and names of namespaces are literal: declare one"
-            " namespace, and in it a room with a placeholder"
-        )
-    if not re.fullmatch(r"/[^\s,?]*", namespace.name) or len(namespace.name) > LIMITS.max_namespace_length:
+    if "*" in namespace.name:
+        yield f"namespace {namespace.name!r} has a *; name what varies, as in /shop-{{shopId}}"
+    if namespace.rooms.name.fault:
+        yield f"namespace {namespace.name!r}: {namespace.rooms.name.fault}"
+    elif not is_namespace(PLACEHOLDER.sub("1", namespace.name)):
         yield f"namespace {namespace.name!r}: expected / and a short name without spaces, commas and question marks"
     yield from find_duplicates("gateway", (gateway.name for gateway in namespace.gateways))
     for gateway in namespace.gateways:
@@ -39,19 +38,23 @@ def check_rooms(namespace: Namespace) -> Iterator[str]:
         yield from (f"room {room.pattern}: {error}" for error in room.faults)
         if room.faults:
             continue
-        yield from (f"room {room.pattern}: {error}" for error in _check_room(room))
+        yield from (f"room {room.pattern}: {error}" for error in _check_room(room, namespace.placeholders))
         yield from (f"room {room.pattern}: {error}" for error in check_presence(namespace, room))
         for other in kinds[:number]:
             if room.overlaps(other):
                 yield f"room {room.pattern}: a name could also belong to {other.pattern}; begin them differently"
 
 
-def _check_room(room: Room) -> Iterator[str]:
+def _check_room(room: Room, outer: tuple[str, ...]) -> Iterator[str]:
+    """`outer` are the placeholders of its namespace."""
     yield from check_switches(room, "on_connect")
     if room.pattern in ("", EVERYONE):
         yield "a room needs a name of its own"
     if not room.pattern.isprintable():
         yield "a room's name cannot hold control characters, because names that begin with one are the server's own"
+    for placeholder in room.placeholders:
+        if placeholder in outer:
+            yield f"{{{placeholder}}} is a placeholder of its namespace too; give one of them another name"
     for placeholder, values in room.values.items():
         if placeholder not in room.placeholders:
             yield f"values are given for {{{placeholder}}}, which is not a placeholder of the room"
@@ -66,7 +69,7 @@ def _check_room(room: Room) -> Iterator[str]:
         yield "no rule says who may be in it; give members=…"
         return
     for part in room.rule.parts():
-        if isinstance(part, Own | Resolved) and part.placeholder not in room.placeholders:
+        if isinstance(part, Own | Resolved) and part.placeholder not in (*room.placeholders, *outer):
             yield f"its rule names {{{part.placeholder}}}, which is not a placeholder of the room"
     if room.on_connect:
         named = {part.placeholder for part in room.rule.parts() if isinstance(part, Own | Resolved)}

@@ -1,6 +1,6 @@
 """Rules: each role and user attribute that one of them names must be declared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from oyez.contract.backends import DecidedBy
 from oyez.contract.declare import Declarations, Namespace
@@ -13,7 +13,7 @@ _ROLES_ONLY = ("namespace", "gateway", "user attribute")
 def check_rules(declared: Declarations) -> Iterator[str]:
     attributes = {attribute.name for attribute in declared.attributes}
     used: set[str] = set()
-    for where, rule in _rules(declared):
+    for where, rule, placeholders in _rules(declared):
         for part in rule.parts():
             if isinstance(part, NotARule):
                 yield f"{where}: {part.shown} is not a rule; {part.remedy}"
@@ -31,14 +31,21 @@ def check_rules(declared: Declarations) -> Iterator[str]:
             ):
                 yield f"{where}: a part has 1 to {MAX_PART} letters"
             if isinstance(part, Own | Resolved | Member | DecidedBy) and where.startswith(_ROLES_ONLY):
-                yield f"{where}: who=… can name roles only, because there is no room yet"
+                yield from _check_who(where, part, placeholders)
     for namespace in declared.namespaces:
         yield from _check_parts(namespace)
     yield from (f"user attribute {name}: no rule uses it" for name in sorted(attributes - used))
 
 
-def _is_part(name: object) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= MAX_PART
+def _check_who(where: str, part: Rule, placeholders: Sequence[str]) -> Iterator[str]:
+    """A rule in a `who` that is decided before any room is known. `placeholders` are those of the namespace."""
+    if not placeholders:
+        yield f"{where}: who=… can name roles only, because there is no room yet"
+    elif isinstance(part, Own | Resolved):
+        if part.placeholder not in placeholders:
+            yield f"{where}: its rule names {{{part.placeholder}}}, which is not a placeholder of its name"
+    else:
+        yield f"{where}: who=… can name roles, own(…) and resolved(…); decide about others in the hook `connecting`"
 
 
 def _check_parts(namespace: Namespace) -> Iterator[str]:
@@ -54,14 +61,15 @@ def _check_parts(namespace: Namespace) -> Iterator[str]:
                 yield f"command {command.name}: room {part.pattern} has no members; give it members=[…, member()]"
 
 
-def _rules(declared: Declarations) -> Iterator[tuple[str, Rule]]:
+def _rules(declared: Declarations) -> Iterator[tuple[str, Rule, Sequence[str]]]:
+    """Each rule, where it is, and the placeholders that it may name before any room is known."""
     for attribute in declared.attributes:
-        yield f"user attribute {attribute.name}", attribute.who
+        yield f"user attribute {attribute.name}", attribute.who, ()
     for namespace in declared.namespaces:
-        yield f"namespace {namespace.name}", namespace.who
+        yield f"namespace {namespace.name}", namespace.who, namespace.placeholders
         for gateway in namespace.gateways:
-            yield f"gateway {gateway.name}", gateway.who
+            yield f"gateway {gateway.name}", gateway.who, ()
         for room in namespace.rooms.kinds:
-            yield f"room {room.pattern}", room.rule
+            yield f"room {room.pattern}", room.rule, ()
         for command in namespace.commands:
-            yield f"command {command.name}", command.who
+            yield f"command {command.name}", command.who, ()

@@ -34,7 +34,7 @@ from oyez.ops.admin.local import TokenQuery
 from oyez.protocol.socket_ids import SOCKET_ID, own_room, user_room
 from oyez.runtime import control
 from oyez.service.database.database import Database
-from oyez.service.outbox.members import find_room
+from oyez.service.outbox.members import check_namespace, find_room
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.served import Served
 
@@ -228,10 +228,8 @@ async def _append(served: Served, entries: Sequence[Entry]) -> Disconnected:
 
 
 def _find_namespaces(served: Served, only: str | None) -> list[str]:
-    names = [namespace.name for namespace in served.system.contract.namespaces]
-    if only is not None and only not in names:
-        raise InvalidDataError("namespace", f"one of {', '.join(names)}; got {quote(only)}")
-    return [only] if only is not None else names
+    check_namespace(served.system.contract, only)
+    return [only] if only is not None else [one.name for one in served.system.contract.namespaces]
 
 
 def _find_room(served: Served, room: str, namespace: str | None) -> NamedRoom:

@@ -359,10 +359,11 @@ class AdminApi:
 async def _read_user(served: Served, user: str, sockets: list[SocketDetail]) -> list[Entry]:
     """The newest events for the rooms in which a user is."""
     rooms: dict[str, set[str]] = {}
-    for namespace in served.server.namespaces:
-        rooms[namespace] = {user_room(user)}
+    for declared in served.system.contract.namespaces:
+        if not declared.placeholders:
+            rooms[declared.name] = {user_room(user)}
     for socket in sockets:
-        held = rooms.setdefault(socket.namespace, set())
+        held = rooms.setdefault(socket.namespace, {user_room(user)})
         held.update(one.room for one in socket.held)
         held.add(own_room(socket.id))
     found: list[Entry] = []
@@ -376,7 +377,7 @@ def _number(entry: Entry) -> int:
 
 
 def _has_members(contract: Contract, namespace: str, room: str) -> bool:
-    found = next(one for one in contract.namespaces if one.name == namespace).rooms.resolve(room)
+    found = contract.find_room(namespace, room)
     return found is not None and any(isinstance(part, Member) for part in found[0].rule.parts())
 
 

@@ -83,7 +83,7 @@ class Visit:
 
     def __init__(self, report: ConnectReport, at: float, position: str) -> None:
         self.system = report.system
-        self.namespace = report.namespace
+        self.namespace = report.named or report.namespace
         self.socket = report.socket_id
         self.user = report.user_id
         self.address = report.address

@@ -47,7 +47,6 @@ from oyez.ops.admin.paging import Key, decode_cursor
 from oyez.ops.admin.rates import RateRecorder
 from oyez.protocol.socket_ids import user_room
 from oyez.runtime.client import Client
-from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.socket import Socket
 from oyez.server.transports.polling import Polling
 from oyez.service.app import Oyez
@@ -133,7 +132,7 @@ class LocalView:
         work = LongWork()
         for system, served in self._systems(query.system):
             for name, namespace in served.server.namespaces.items():
-                if query.namespace not in (None, name):
+                if query.namespace not in (None, name, namespace.declared):
                     continue
                 rooms = [room for room in (query.room, query.user and user_room(query.user)) if room]
                 for socket in list(namespace.rooms.find(rooms[:1])):
@@ -149,7 +148,7 @@ class LocalView:
     def _describe(self, system: str, socket: Socket) -> dict[str, Any]:
         connection = self._oyez.systems[system].server.registry.find(socket.connection.id)
         identity = socket.data.identity
-        visit = self._history.present.get((system, socket.namespace.name, socket.id))
+        visit = self._history.present.get((system, socket.namespace.declared, socket.id))
         transport = "polling" if connection is not None and isinstance(connection.transport, Polling) else "websocket"
         return {
             "system": system,
@@ -172,7 +171,7 @@ class LocalView:
         found: list[Key] = []
         for system, served in self._systems(query.system):
             for name, namespace in served.server.namespaces.items():
-                if query.namespace in (None, name):
+                if query.namespace in (None, name, namespace.declared):
                     for room in list(namespace.rooms):
                         if work.is_long():
                             await work.pause()
@@ -180,9 +179,7 @@ class LocalView:
                             found.append((system, name, room))
         first = nsmallest(query.limit + 1, found)
         return [
-            ShownRoom(
-                system=system, namespace=name, room=room, sockets=len(self._namespace(system, name).rooms.find([room]))
-            )
+            ShownRoom(system=system, namespace=name, room=room, sockets=self._count_sockets(system, name, room))
             for system, name, room in first
         ]
 
@@ -212,7 +209,7 @@ class LocalView:
         client: Client = socket.data
         identity = client.identity
         contract = self._oyez.systems[system].system.contract
-        declared = next(one for one in contract.namespaces if one.name == socket.namespace.name)
+        declared = client.access.namespace
         token = identity.claims.get("jti")
         values: dict[str, Any] = {
             **self._describe(system, socket),
@@ -246,8 +243,8 @@ class LocalView:
             if only in (None, name):
                 yield name, served
 
-    def _namespace(self, system: str, name: str) -> Namespace:
-        return self._oyez.systems[system].server.namespaces[name]
+    def _count_sockets(self, system: str, namespace: str, room: str) -> int:
+        return len(self._oyez.systems[system].server.fetch_sockets(namespace, [room]))
 
     def _of_user(self, system: str, user: str) -> list[Socket]:
         namespaces = self._oyez.systems[system].server.namespaces.values()
@@ -316,8 +313,8 @@ def _show_right(contract: Contract, client: Client, room: str) -> HeldRoom:
 
 def describe_rule(contract: Contract, namespace: str, room: str) -> str:
     """The rule of a room, in words; empty if there is no such room."""
-    found = [one.rooms.resolve(room) for one in contract.namespaces if one.name == namespace]
-    return found[0][0].rule.text if found and found[0] is not None else ""
+    found = contract.find_room(namespace, room)
+    return found[0].rule.text if found is not None else ""
 
 
 def _show_happened(one: Remembered, node: str) -> Happened | None:
@@ -374,7 +371,7 @@ async def _show_system(name: str, served: Served) -> NodeSystem:
         log=server.log_probe.reason is None,
         database=served.database.reason is None,
         connections=len(connections),
-        sockets={name: len(namespace.sockets) for name, namespace in server.namespaces.items()},
+        sockets=server.count_sockets(),
         handlers=server.handlers,
         unsent=sum(one.unsent for one in connections.values()),
         slow=[

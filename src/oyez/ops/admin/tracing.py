@@ -98,7 +98,8 @@ class Tracer:
     def _find_socket(self, visit: Visit) -> Socket | None:
         if visit.ended is not None or visit.system not in self._oyez.systems:
             return None
-        return self._oyez.systems[visit.system].server.namespaces[visit.namespace].sockets.get(visit.socket)
+        namespaces = self._oyez.systems[visit.system].server.namespaces.find_all(visit.namespace)
+        return next((one.sockets[visit.socket] for one in namespaces if visit.socket in one.sockets), None)
 
     def _find_origin(self, query: TraceQuery) -> Origin | None:
         for one in reversed(self._history.published_events[query.system]):

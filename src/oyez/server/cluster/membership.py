@@ -78,6 +78,8 @@ class Present(msgspec.Struct, frozen=True, omit_defaults=True):
     node: str
     rooms: tuple[str, ...] = ()
     """The first MAX_ROOMS of its rooms, if they were asked for."""
+    namespace: str = ""
+    """Its namespace, if it is not the one that was asked for, but was declared by that name."""
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -138,12 +140,17 @@ class LocalSocket(Protocol):
     @property
     def rooms(self) -> Sequence[str]: ...
 
+    @property
+    def namespace(self) -> str: ...
+
 
 class LocalSockets(Protocol):
     """The sockets of this node."""
 
     def find(self, namespace: str, rooms: Iterable[str]) -> Sequence[LocalSocket]:
-        """The connected sockets of `namespace`, in any of `rooms` if there are some."""
+        """The connected sockets of a namespace, or of all that were declared by that name, in any of `rooms` if there
+        are some.
+        """
 
     def replace(self, namespace: str, socket: str, generation: int) -> None:
         """Close a socket whose client has resumed at another node, unless its session is newer than `generation`."""
@@ -320,16 +327,17 @@ class Membership:
 
     def _on_fetch(self, fetch: Fetch) -> None:
         found = self._sockets.find(fetch.namespace, fetch.rooms)
-        named = [self._present(one, detailed=fetch.detailed) for one in found[: fetch.limit]]
+        named = [self._present(one, fetch) for one in found[: fetch.limit]]
         size = DETAILED_PART if fetch.detailed else PART
         parts = [named[first : first + size] for first in range(0, len(named), size)] or [[]]
         answers = [Fetched(fetch.request, self.node.id, part) for part in parts[:-1]]
         answers.append(Fetched(fetch.request, self.node.id, parts[-1], len(found)))
         self._tasks.spawn(self._answer(answers))
 
-    def _present(self, socket: LocalSocket, *, detailed: bool) -> Present:
-        rooms = tuple(socket.rooms[:MAX_ROOMS]) if detailed else ()
-        return Present(socket.id, socket.user_id, socket.address, self.node.id, rooms)
+    def _present(self, socket: LocalSocket, fetch: Fetch) -> Present:
+        rooms = tuple(socket.rooms[:MAX_ROOMS]) if fetch.detailed else ()
+        namespace = "" if socket.namespace == fetch.namespace else socket.namespace
+        return Present(socket.id, socket.user_id, socket.address, self.node.id, rooms, namespace)
 
     async def _answer(self, answers: Iterable[Fetched]) -> None:
         for answer in answers:

@@ -3,8 +3,6 @@
 It decides which CONNECT packets reach the application. The connection sends the answers.
 """
 
-from collections.abc import Container
-
 from oyez.errors import RATE_LIMITED, TOO_LARGE, UNKNOWN_NAMESPACE, RefusedError
 from oyez.protocol.socketio import Packet
 from oyez.server.transports.outgoing import OutboundPacket
@@ -49,9 +47,12 @@ class Admission:
         """True if the server has disconnected the client from `namespace`."""
         return self._disconnected is not None and namespace in self._disconnected
 
-    def check(self, packet: Packet, namespaces: Container[str], entered: int, now: float) -> RefusedError | None:
-        """Why a CONNECT is refused; None if the application may decide. `entered` is the client's number of sockets."""
-        if packet.namespace not in namespaces:
+    def check(self, packet: Packet, known: bool, entered: int, now: float) -> RefusedError | None:
+        """Why a CONNECT is refused; None if the application may decide.
+
+        `known` is True if there is such a namespace. `entered` is the client's number of sockets.
+        """
+        if not known:
             return RefusedError(UNKNOWN_NAMESPACE)
         if not self.count_connect(now):
             # On a new connection, the count would begin again: so the client stays on this one and gets a time to wait.

@@ -35,7 +35,6 @@ from oyez.server.connections.ending import (
 )
 from oyez.server.connections.upgrade import Upgrade
 from oyez.server.namespaces.application import Application
-from oyez.server.namespaces.namespace import Namespace
 from oyez.server.namespaces.socket import Socket
 from oyez.server.transports.budget import CONNECT_COST, REQUEST_COST, SMALL_READ, Budget, MemoryBudget
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
@@ -382,12 +381,13 @@ class Connection:
         if self._admission.is_entering(name):
             self.close(engineio.FORCED_CLOSE, "a second CONNECT before the first was answered")
             return
-        refused = self._admission.check(packet, context.namespaces, len(self.sockets), context.clock())
+        known = context.namespaces.find_declared(name) is not None
+        refused = self._admission.check(packet, known, len(self.sockets), context.clock())
         if refused is not None:
             self._send_connect_error(name, refused)
             return
         self._admission.begin(name)
-        queue, decide = context.connect_queue, partial(self._decide, context.namespaces[name], packet.data)
+        queue, decide = context.connect_queue, partial(self._decide, name, packet.data)
         if queue.try_acquire():
             decide()
         elif not queue.submit(decide, len(packet.data)):
@@ -397,7 +397,7 @@ class Connection:
     def _connect_plain(self) -> None:
         """Let a plain client enter the namespace in its address. The query takes the place of a CONNECT's `auth`."""
         query = self.handshake.query
-        namespace = query.get("namespace") or next(iter(self.context.namespaces))
+        namespace = query.get("namespace") or self.context.namespaces.first
         # Frames wait until the client is accepted.
         self.pause_reading()
         self._connect(socketio.Packet(socketio.PacketType.CONNECT, namespace, msgspec.json.encode(query)))
@@ -407,10 +407,12 @@ class Connection:
             self._handle(result)
         self.resume_reading()
 
-    def _decide(self, namespace: Namespace, auth: bytes) -> None:
+    def _decide(self, namespace: str, auth: bytes) -> None:
         """Let the application decide about a CONNECT; `accept` or `refuse` follows."""
         if not self.closed:
-            namespace.connect(self, self.context.new_id(), msgspec.json.decode(auth) if auth else {})
+            self.context.namespaces.enter(namespace).connect(
+                self, self.context.new_id(), msgspec.json.decode(auth) if auth else {}
+            )
 
     def _refuse_parser(self, namespace: str) -> None:
         """Refuse a client with the msgpack parser in its own encoding. Otherwise it would reconnect for ever."""
@@ -492,9 +494,8 @@ class Connection:
         self._close_after_refusal(namespace)
 
     def _find_application(self, namespace: str) -> Application:
-        """The application that says how errors look in `namespace`: of an unknown one, any application."""
-        namespaces = self.context.namespaces
-        return (namespaces.get(namespace) or next(iter(namespaces.values()))).application
+        """The application that says how errors look in `namespace`."""
+        return self.context.namespaces.find_application(namespace)
 
     def _await_connect(self) -> None:
         """The client is in no namespace: it has `connect_timeout` to enter one."""

@@ -1,6 +1,6 @@
 """What all connections of one server share: settings, time, queues and budgets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from oyez.concurrency.cooperative_queue import CooperativeQueue
 from oyez.concurrency.sparse_log import SparseLog, find_kind
@@ -9,7 +9,7 @@ from oyez.logger import get_logger
 from oyez.observer import CONNECT, Observers, RefusalReport, SlowClientReport
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.server.namespaces.namespace import Namespace
+from oyez.server.namespaces.table import NamespaceTable
 from oyez.server.transports.budget import InputGate, MemoryBudget, Rates
 from oyez.settings import Settings
 
@@ -20,7 +20,7 @@ class ConnectionContext:
     def __init__(
         self,
         settings: Settings,
-        namespaces: Mapping[str, Namespace],
+        namespaces: NamespaceTable,
         clock: Callable[[], float],
         unfinished: MemoryBudget,
         *,
@@ -61,7 +61,7 @@ class ConnectionContext:
     def report_refusal(self, namespace: str, code: str, address: str, connection: str) -> None:
         """Report a CONNECT that was refused. The client chose the name `namespace`."""
         if self.observers is not None:
-            known = namespace if namespace in self.namespaces else ""
+            known = self.namespaces.find_declared(namespace) or ""
             system = self.observers.system
             self.observers.report(
                 RefusalReport(system, CONNECT, code, known, address=address, connection_id=connection)

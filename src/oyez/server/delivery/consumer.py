@@ -3,7 +3,7 @@
 Sockets receive every event this way, also those that this process published itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from oyez.log.log import Entry, Log
@@ -11,8 +11,7 @@ from oyez.logger import get_logger
 from oyez.observer import DeliveryReport, Observers
 from oyez.server.delivery.progress import Input, Progress, State
 from oyez.server.delivery.replay_buffer import ReplayBuffer
-from oyez.server.namespaces.event_frames import EventFrames
-from oyez.server.namespaces.namespace import Namespace
+from oyez.server.namespaces.table import NamespaceTable
 
 logger = get_logger("oyez.server")
 
@@ -26,7 +25,7 @@ class LogConsumer:
     def __init__(
         self,
         log: Log,
-        namespaces: Mapping[str, Namespace],
+        namespaces: NamespaceTable,
         replay_buffer: ReplayBuffer,
         progress: Progress,
         on_node_message: Callable[[Entry], None] = lambda entry: None,
@@ -72,39 +71,53 @@ class LogConsumer:
         """Write entries to the sockets that may receive them, and keep them in the replay buffer."""
         # The loop writes at once, so events for the same sockets are written together.
         for (name, rooms, excluded, control), group in groupby(entries, _target):
-            namespace = self._namespaces.get(name)
             try:
-                if namespace is not None and not control:
-                    self._deliver_events(namespace, [namespace.message(entry) for entry in group])
-                    continue
-                for entry in group:
-                    self._replay_buffer.advance(entry)
-                    if namespace is not None:
-                        namespace.apply_control(entry)
-                    elif not name:
-                        self._on_node_message(entry)
+                if control or not name:
+                    self._apply_control(name, group)
+                else:
+                    self._deliver_events(name, group)
             except Exception:
                 logger.exception("delivery failed", namespace=name, rooms=rooms, excluded=excluded, control=control)
         if self._progress.awaited:
             self._progress.update()
 
-    def _deliver_events(self, namespace: Namespace, run: list[EventFrames]) -> None:
+    def _apply_control(self, name: str, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._replay_buffer.advance(entry)
+            if not name:
+                self._on_node_message(entry)
+            for namespace in self._namespaces.find_all(name):
+                namespace.apply_control(entry)
+
+    def _deliver_events(self, name: str, entries: Iterable[Entry]) -> None:
+        namespace = self._namespaces.get(name)
+        declared = namespace.declared if namespace is not None else self._namespaces.find_declared(name)
+        if declared is None:
+            # An operator's event for all namespaces of a form, or one for a namespace of an earlier contract.
+            for entry in entries:
+                self._replay_buffer.advance(entry)
+                for each in self._namespaces.find_all(name):
+                    each.deliver([each.message(entry)])
+            return
+        make_frames = self._namespaces.find_framing(name) if namespace is None else namespace.message
+        run = [make_frames(entry) for entry in entries]
         for message in run:
             if message.entry.position is not None:
                 self._replay_buffer.add(message)
             else:
                 message.follow(self._replay_buffer.position)
-        recipients = namespace.deliver(run)
+        # No client is in a namespace that does not exist, but clients that return to it have missed these events.
+        recipients = namespace.deliver(run) if namespace is not None else 0
         self.delivered += len(run) * recipients
         if self._observers is not None:
-            _report(self._observers, [message.entry for message in run], recipients)
+            _report(self._observers, declared, [message.entry for message in run], recipients)
 
 
-def _report(observers: Observers, run: Sequence[Entry], recipients: int) -> None:
+def _report(observers: Observers, declared: str, run: Sequence[Entry], recipients: int) -> None:
     first, last = run[0], run[-1]
     names, size = tuple(entry.name for entry in run), sum(len(entry.data) for entry in run)
     position = last.position
-    observers.report(DeliveryReport(observers.system, first.namespace, names, first.rooms, position, recipients, size))
+    observers.report(DeliveryReport(observers.system, declared, names, first.rooms, position, recipients, size))
 
 
 def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:

@@ -1,7 +1,7 @@
 """What a namespace asks of the layer above, and how it shows its sockets to that layer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import msgspec
@@ -37,6 +37,15 @@ class Application(ABC):
 
     headers: Collection[str] = ()
     """Headers of the opening request, in lower case, that are kept besides KEPT_HEADERS."""
+    accepts: Callable[[str], bool] | None = None
+    """For an application that stands for all namespaces whose names have one form: True if a name has it.
+
+    None: the application of one namespace.
+    """
+
+    def open(self, namespace: str) -> "Application":
+        """The application of one of these namespaces."""
+        return self
 
     @abstractmethod
     async def connect(self, socket: Socket, auth: Any) -> None:
@@ -102,3 +111,4 @@ class SocketInfo(msgspec.Struct, frozen=True):
     rooms: tuple[str, ...]
     address: str
     data: Any
+    namespace: str = ""

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from oyez.log.log import Entry
-from oyez.protocol import json_frames
+from oyez.protocol import json_frames, socketio
 from oyez.protocol.binary import detach
 from oyez.server.transports.outgoing import OutboundPacket
 
@@ -36,6 +36,11 @@ event if it is a string, and send it as `offset` when they reconnect: no handler
 TEXT_END = b'"]'
 """The last bytes of an event whose last argument is a string, or which has no argument: then its name is the last. Such
 clients would take that string for a position, so they are sent their own position again after each such event."""
+
+
+def encode_event_prefix(namespace: str) -> bytes:
+    """The beginning of every event of a namespace."""
+    return b"42" + socketio.encode_namespace(namespace)
 
 
 class OldForms(Protocol):

@@ -26,7 +26,7 @@ from oyez.observer import (
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.application import Application, SocketInfo
-from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, EventFrames
+from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, EventFrames, encode_event_prefix
 from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
 from oyez.server.namespaces.socket import Carrier, Socket
@@ -34,6 +34,22 @@ from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.settings import Settings
 
 logger = get_logger("oyez.server")
+
+
+class Shared:
+    """What namespaces share that were declared by one name, such as `/shop-{shopId}`."""
+
+    def __init__(self, declared: str, on_unused: "Callable[[Namespace], None]" = lambda namespace: None) -> None:
+        """`on_unused` is called when no client is in a namespace or connects to it."""
+        self.declared = declared
+        self.on_unused = on_unused
+        self.tasks = TaskSet(self._log_failure)
+        """Running handlers. They may end after their namespace has been dropped."""
+        self.sparse_log = SparseLog(logger, interval=10.0)
+        """Limits the lines about clients that cannot connect: each of them reconnects about once a second."""
+
+    def _log_failure(self, error: Exception) -> None:
+        logger.error("handler failed", namespace=self.declared, exc_info=error)
 
 
 class Namespace:
@@ -48,9 +64,15 @@ class Namespace:
         recoverer: Recoverer,
         observers: Observers | None = None,
         now: Callable[[], float] = time.time,
+        shared: Shared | None = None,
     ) -> None:
-        """`now` gives seconds since 1970."""
+        """`now` gives seconds since 1970. `shared` is for a namespace that exists only as long as clients are in it."""
         self.name = name
+        self._shared = shared or Shared(name)
+        self.declared = self._shared.declared
+        """The name in the contract, for metrics: the number of actual names has no bound."""
+        self._connecting = 0
+        """Number of clients about which the application decides."""
         self.now = now
         self.application = application
         self._sessions = sessions
@@ -64,20 +86,29 @@ class Namespace:
         self._status: bytes | None = None
         """The status event for clients that connect while the log is unavailable; None while it is available."""
         self.ack_prefix = b"43" + socketio.encode_namespace(name)
-        self.event_prefix = b"42" + socketio.encode_namespace(name)
-        self._tasks = TaskSet(self._log_failure)
-        self._sparse_log = SparseLog(logger, interval=10.0)
-        """Limits the lines about clients that cannot connect: each of them reconnects about once a second."""
+        self.event_prefix = encode_event_prefix(name)
 
     # Clients that connect and disconnect.
 
     def connect(self, connection: Carrier, socket_id: str, auth: Any) -> Socket:
         """Ask the application about a client. The client receives the answer when the application has decided."""
         socket = Socket(socket_id, self, connection, self._sessions, self._recoverer)
+        self._connecting += 1
         self.spawn(self._connect(socket, auth))
         return socket
 
     async def _connect(self, socket: Socket, auth: Any) -> None:
+        try:
+            await self._ask(socket, auth)
+        finally:
+            self._connecting -= 1
+            self._check_used()
+
+    def _check_used(self) -> None:
+        if not self.sockets and not self._connecting:
+            self._shared.on_unused(self)
+
+    async def _ask(self, socket: Socket, auth: Any) -> None:
         try:
             await self.application.connect(socket, auth)
             resumed = await self._recoverer.resume(socket, auth if isinstance(auth, dict) else {})
@@ -149,9 +180,9 @@ class Namespace:
 
         After a CONNECT_ERROR, official clients would not try again.
         """
-        self._sparse_log.warning(
+        self._shared.sparse_log.warning(
             "clients cannot connect at the moment; their connections are closed, so that they come back",
-            namespace=self.name,
+            namespace=self.declared,
             reason=f"{type(error).__name__}: {error}",
             exc_info=None if is_temporary(error) else error,
         )
@@ -169,7 +200,7 @@ class Namespace:
                     self._observers.system,
                     CONNECT,
                     code,
-                    self.name,
+                    self.declared,
                     "",
                     socket.user_id,
                     address,
@@ -193,59 +224,48 @@ class Namespace:
             if self._observers is not None:
                 self._report_disconnect(self._observers, socket, reason)
         self.application.forget(socket)
+        if was_connected:
+            self._check_used()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in a task. What it raises is logged."""
-        self._tasks.spawn(work)
-
-    def _log_failure(self, error: Exception) -> None:
-        logger.error("handler failed", namespace=self.name, exc_info=error)
+        self.tasks.spawn(work)
 
     @property
-    def handlers(self) -> int:
-        """Number of running handlers."""
-        return len(self._tasks)
-
-    @property
-    def running(self) -> frozenset["asyncio.Task[None]"]:
-        """The tasks of running handlers."""
-        return self._tasks.running
-
-    async def drain(self) -> None:
-        """Wait for running handlers, and for the tasks that they start."""
-        await self._tasks.drain()
-
-    def cancel(self) -> None:
-        """End running handlers."""
-        self._tasks.cancel()
+    def tasks(self) -> TaskSet:
+        """The running handlers, also of other namespaces that were declared by the same name."""
+        return self._shared.tasks
 
     # Reports.
 
     def _report_connect(self, observers: Observers, socket: Socket) -> None:
         connection, address = socket.connection.public_id, socket.handshake.address
         role, rooms = self.application.find_role(socket), tuple(sorted(socket.rooms))
+        named, user = "" if self.name == self.declared else self.name, socket.user_id
         observers.report(
-            ConnectReport(observers.system, self.name, socket.id, connection, socket.user_id, address, role, rooms)
+            ConnectReport(observers.system, self.declared, socket.id, connection, user, address, role, rooms, named)
         )
 
     def _report_disconnect(self, observers: Observers, socket: Socket, reason: CloseReason) -> None:
         connection, address = socket.connection.public_id, socket.handshake.address
         observers.report(
-            DisconnectReport(observers.system, self.name, socket.id, connection, socket.user_id, address, reason.text)
+            DisconnectReport(
+                observers.system, self.declared, socket.id, connection, socket.user_id, address, reason.text
+            )
         )
 
     def _report_recovery(self, observers: Observers, socket: Socket, result: RecoveryResult) -> None:
         system, connection, user = observers.system, socket.connection.public_id, socket.user_id
         recovered, replayed, reason, since = result.recovered, result.replayed, result.reason or "", result.since or ""
         observers.report(
-            RecoveryReport(system, self.name, socket.id, connection, user, recovered, replayed, reason, since=since)
+            RecoveryReport(system, self.declared, socket.id, connection, user, recovered, replayed, reason, since=since)
         )
 
     def _report_room(
         self, observers: Observers, kind: type[JoinReport] | type[LeaveReport], socket: Socket, room: str
     ) -> None:
         connection = socket.connection.public_id
-        observers.report(kind(observers.system, self.name, room, socket.id, connection, socket.user_id))
+        observers.report(kind(observers.system, self.declared, room, socket.id, connection, socket.user_id))
 
     # Rooms.
 
@@ -343,7 +363,9 @@ class Namespace:
     def fetch_sockets(self, rooms: Iterable[str] = ()) -> list[SocketInfo]:
         """The connected sockets, in any of `rooms` if some are given."""
         return [
-            SocketInfo(socket.id, socket.user_id, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data)
+            SocketInfo(
+                socket.id, socket.user_id, tuple(sorted(socket.rooms)), socket.handshake.address, socket.data, self.name
+            )
             for socket in self.rooms.find(rooms)
             if socket.connected
         ]

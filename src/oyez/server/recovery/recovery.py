@@ -266,7 +266,7 @@ class Recovery:
             socket.connection.ping()
 
     def _report_room(self, observers: Observers, socket: Socket, room: str, result: RecoveryResult) -> None:
-        namespace, reason = socket.namespace.name, result.reason or ""
+        namespace, reason = socket.namespace.declared, result.reason or ""
         recovered, replayed, since = result.recovered, result.replayed, result.since or ""
         connection, user, system = socket.connection.public_id, socket.user_id, observers.system
         observers.report(

@@ -64,7 +64,6 @@ class Backends:
         self._messages = Messages(contract.name)
         known = {value.code: value for value in vars(errors).values() if isinstance(value, Refusal)}
         self._refusals = known | {refusal.code: refusal for refusal in contract.refusals}
-        self._namespaces = {namespace.name: namespace for namespace in contract.namespaces}
         self._codecs = {name: event.make_codec() for name, event in contract.events.items()}
         backends = dict.fromkeys(backend for _, backend in contract.list_backends())
         missing = [backend.name for backend in backends if backend.name not in settings.backends]
@@ -156,7 +155,7 @@ class Backends:
 
     def _chain_connecting(self, own: Hooks) -> Callable[[Client], Any]:
         async def connecting(client: Client) -> None:
-            backend = self._namespaces[client.namespace].admitted_by
+            backend = client.access.namespace.admitted_by
             if backend is not None:
                 await self._admit(self._callers[backend], client)
             if own.connecting is not None:
@@ -175,7 +174,7 @@ class Backends:
 
     def _chain_disconnected(self, own: Hooks) -> Callable[[Client, str], None]:
         def disconnected(client: Client, reason: str) -> None:
-            backend = self._namespaces[client.namespace].notifies
+            backend = client.access.namespace.notifies
             if backend is not None:
                 client.spawn(self._notify(self._callers[backend], client, reason))
             if own.disconnected is not None:
@@ -256,7 +255,7 @@ class Backends:
 
             async def use(answer: WelcomeAnswer) -> list[Payload]:
                 snapshot = answer.snapshot if isinstance(answer.snapshot, tuple) else ()
-                return [self._read_event(event, client.namespace) for event in snapshot]
+                return [self._read_event(event, client.access.namespace.name) for event in snapshot]
 
             return await self._ask(caller, message, WelcomeAnswer, use)
 
@@ -273,9 +272,9 @@ class Backends:
             raise WrongAnswerError(f"snapshot: {event.event}: {describe_wrong(error)}") from None
 
     def _find_kind(self, room: NamedRoom) -> Room:
-        resolved = self._namespaces[room.namespace].rooms.resolve(room.name)
-        assert resolved is not None
-        return resolved[0]
+        found = self._contract.find_room(room.namespace, room.name)
+        assert found is not None
+        return found[0]
 
     # Asking.
 
@@ -310,7 +309,7 @@ def _dispatch(table: Mapping[str, Handle]) -> Handle:
         return next(iter(table.values()))
 
     def handle(command: Command, client: Client) -> Awaitable[Reply]:
-        return table[client.namespace](command, client)
+        return table[client.access.namespace.name](command, client)
 
     return handle
 

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from oyez.contract.contract import Contract
+from oyez.contract.declare import Namespace
 from oyez.contract.policy import MAX_PART, Identity, Member
 from oyez.contract.rooms import NamedRoom, Room
 from oyez.contract.schema import quote
@@ -94,10 +95,8 @@ def find_room(contract: Contract, name: str, namespace: str | None = None, *, ha
 
     Raises RefusedError (unknown_room); InvalidDataError if it is not one room, or must have members and has none.
     """
-    names = [known.name for known in contract.namespaces]
-    if namespace is not None and namespace not in names:
-        raise InvalidDataError("namespace", f"one of {', '.join(names)}; got {quote(namespace)}")
-    searched = [known for known in contract.namespaces if namespace in (None, known.name)]
+    known = check_namespace(contract, namespace)
+    searched = contract.namespaces if known is None else [known]
     resolved = {known.name: found[0] for known in searched if (found := known.rooms.resolve(name)) is not None}
     if not resolved:
         raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
@@ -107,7 +106,18 @@ def find_room(contract: Contract, name: str, namespace: str | None = None, *, ha
         raise InvalidDataError("room", f"a room that has members, {' or '.join(patterns) or 'of which there are none'}")
     if len(fitting) > 1:
         raise InvalidDataError("namespace", f"one of {', '.join(fitting)}, which all have a room {quote(name)}")
-    return NamedRoom(fitting[0], name)
+    if namespace is None and (known := next(one for one in searched if one.name == fitting[0])).placeholders:
+        raise InvalidDataError("namespace", f"the namespace of {quote(name)}, of the form {known.name}")
+    return NamedRoom(namespace or fitting[0], name)
+
+
+def check_namespace(contract: Contract, name: str | None) -> Namespace | None:
+    """The declaration of the namespace of this name; None if none is given. Raises InvalidDataError."""
+    found = contract.find_namespace(name) if name is not None else None
+    if name is not None and found is None:
+        names = ", ".join(known.name for known in contract.namespaces)
+        raise InvalidDataError("namespace", f"one of {names}; got {quote(name)}")
+    return found[0] if found is not None else None
 
 
 def check_subject(contract: Contract, subject: str) -> None:
@@ -132,9 +142,8 @@ def check_part(part: str) -> None:
 
 def needs_part(contract: Contract, room: NamedRoom) -> bool:
     """True if the room's rule asks for a member's part."""
-    namespace = next(known for known in contract.namespaces if known.name == room.namespace)
-    resolved = namespace.rooms.resolve(room.name)
-    return resolved is not None and any(isinstance(part, Member) and part.named for part in resolved[0].rule.parts())
+    found = contract.find_room(room.namespace, room.name)
+    return found is not None and any(isinstance(part, Member) and part.named for part in found[0].rule.parts())
 
 
 def _has_members(kind: Room) -> bool:

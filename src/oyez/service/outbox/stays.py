@@ -47,7 +47,7 @@ class DatabaseStays:
             for kind in namespace.rooms.kinds
             if (events := find_presence(namespace, kind)) is not None
         }
-        self._namespaces = {namespace.name: namespace for namespace in contract.namespaces}
+        self._contract = contract
 
     # Beats.
 
@@ -226,9 +226,8 @@ class DatabaseStays:
         kind = self._find_kind(room)
         return self._presence.get(kind[0]) if kind is not None else None
 
-    def _find_kind(self, room: NamedRoom) -> tuple[Room, dict[str, str]] | None:
-        namespace = self._namespaces.get(room.namespace)
-        return namespace.rooms.resolve(room.name) if namespace is not None else None
+    def _find_kind(self, room: NamedRoom) -> tuple[Room, NamedRoom] | None:
+        return self._contract.find_room(room.namespace, room.name)
 
     def _group(self, records: Iterable[StayRecord]) -> dict[NamedRoom, list[StayRecord]]:
         """The records in rooms with presence, by room."""
@@ -261,7 +260,7 @@ class DatabaseStays:
         found, events = self._find_kind(room), self._find_events(room)
         assert found is not None
         assert events is not None
-        report.add(_Change(events, NamedRoom(room.namespace, room.name, found[1]), change, user, count, at))
+        report.add(_Change(events, found[1], change, user, count, at))
 
 
 class _Change(NamedTuple):

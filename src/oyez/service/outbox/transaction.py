@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert
 
-from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.rooms import NamedRoom, Place
 from oyez.contract.types import Payload
 from oyez.log.log import Entry
 from oyez.runtime import control
@@ -49,7 +49,7 @@ class Transaction:
         self.schedules = False
         """True if the transaction has changed when jobs are due."""
 
-    def emit(self, payload: Payload, *rooms: NamedRoom | Everyone, excluding: Iterable[NamedRoom | str] = ()) -> None:
+    def emit(self, payload: Payload, *rooms: Place, excluding: Iterable[NamedRoom | str] = ()) -> None:
         """Publish an event if this transaction is committed. The event is checked now; arguments and errors are those
         of `Publisher.prepare`. A volatile event is not stored with the change: it
         may be lost if the process ends in between.
@@ -57,9 +57,9 @@ class Transaction:
         for entry in self._publisher.prepare(payload, *rooms, excluding=excluding):
             (self.volatile if entry.volatile else self._stored).append(entry)
 
-    def publish(self, client: Client, payload: Payload, *rooms: NamedRoom | Everyone) -> None:
+    def publish(self, client: Client, payload: Payload, *rooms: Place) -> None:
         """`emit` to everyone but this client, as `client.publish` does outside of transactions."""
-        self.emit(payload, *rooms, excluding=[client.own_room])
+        self.emit(payload, *(rooms or client.places), excluding=[client.own_room])
 
     def add_member(self, room: NamedRoom, subject: str, part: str | None = None) -> bool:
         """Make `subject`, such as `user:u1`, a member of `room`. True if it was no member before.

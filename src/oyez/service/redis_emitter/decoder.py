@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from oyez.contract.codec import encode_json
-from oyez.contract.rooms import Everyone, NamedRoom
+from oyez.contract.rooms import Everyone, NamedNamespace, NamedRoom, Place
 from oyez.contract.schema import format_path, quote
 from oyez.contract.types import Time
 from oyez.errors import (
@@ -139,7 +139,6 @@ class EmitterDecoder:
         self._contract = publisher.contract
         self._limits = publisher.limits
         self._requests = tuple(f"{key}-request#" for key in keys)
-        self._namespaces = {namespace.name: namespace for namespace in self._contract.namespaces}
 
     def is_emitter_message(self, channel: str, body: bytes) -> bool:
         """True if it is for Oyez, and not a message between the servers of a Node cluster."""
@@ -228,13 +227,14 @@ class EmitterDecoder:
             raise RefusedError(FOREIGN_ROOM, f"{name} does not go to namespace {namespace} by itself: give it a room.")
         return found
 
-    def _targets(self, name: str, namespace: str, options: _Options) -> list[NamedRoom | Everyone] | None:
+    def _targets(self, name: str, namespace: str, options: _Options) -> list[Place] | None:
         """The targets that the emitter names. No room means everyone, if the contract allows that."""
         if options.rooms:
             return [NamedRoom(namespace, room) for room in options.rooms]
-        everyone = Everyone(namespace)
-        event = self._contract.find_event(name)
-        return [everyone] if event is not None and everyone in event.targets.get(namespace, ()) else None
+        event, declared = self._contract.find_event(name), self._contract.find_declared(namespace)
+        if event is not None and Everyone(declared) in event.targets.get(declared, ()):
+            return [Everyone(namespace)]
+        return None if declared == namespace else [NamedNamespace(namespace)]
 
     # Sockets.
 
@@ -265,8 +265,8 @@ class EmitterDecoder:
     # Checks that publishing over HTTP makes in other places, or does not need.
 
     def _check_namespace(self, name: str) -> None:
-        if name not in self._namespaces:
-            known = ", ".join(self._namespaces)
+        if self._contract.find_namespace(name) is None:
+            known = ", ".join(namespace.name for namespace in self._contract.namespaces)
             raise RefusedError(UNKNOWN_NAMESPACE, f"There is no namespace {quote(name)}, only {known}.")
 
     def _check_rooms(self, namespace: str, names: Sequence[str], *, sockets: bool) -> None:
@@ -274,9 +274,8 @@ class EmitterDecoder:
         most = self._limits.max_rooms_per_event
         if len(names) > most:
             raise InvalidDataError("rooms", f"at most {most}, not {len(names)}")
-        rooms = self._namespaces[namespace].rooms
         for name in names:
-            if rooms.resolve(name) is None and not (sockets and SOCKET_ID.fullmatch(name)):
+            if self._contract.find_room(namespace, name) is None and not (sockets and SOCKET_ID.fullmatch(name)):
                 raise RefusedError(UNKNOWN_ROOM, f"There is no room {quote(name)}.")
 
 

@@ -27,7 +27,7 @@ from oyez.runtime.publish_api import build_rejection
 from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.runtime.revoked_tokens import RevokedTokens
 from oyez.server.cluster.membership import Presence, Present
-from oyez.service.outbox.members import find_room
+from oyez.service.outbox.members import check_namespace, find_room
 from oyez.settings import Limits
 
 MAX_EXCLUDED = 100
@@ -146,7 +146,11 @@ class SocketsApi:
         room = user_room(_read_user(request))
         names = self._namespaces(request.query_params.get("namespace"))
         answers = await asyncio.gather(*(self._find_sockets(name, [room], detailed=True) for name in names))
-        found = [(name, socket) for name, answer in zip(names, answers, strict=True) for socket in answer.sockets]
+        found = [
+            (socket.namespace or name, socket)
+            for name, answer in zip(names, answers, strict=True)
+            for socket in answer.sockets
+        ]
         return found, all(answer.answered == answer.nodes for answer in answers)
 
     # Rooms.
@@ -170,7 +174,7 @@ class SocketsApi:
     async def _send(self, request: Request) -> Response:
         """Send an event to one socket: one that goes to single sockets, or to the `caller`."""
         socket, body = _read_socket(request), await read_json(request, Sending, self._limits)
-        namespaces = self._namespaces(body.namespace)
+        namespaces = await self._find_namespaces(socket, body.namespace)
         publication = Publication(body.event, body.data)
         try:
             prepared = self._publisher.prepare_for_socket(publication, socket, namespaces)
@@ -178,6 +182,15 @@ class SocketsApi:
             return await build_rejection(RejectedError([(0, error)]), several=False)
         (position,) = await self._publisher.append([prepared])
         return answer_json({"position": position})
+
+    async def _find_namespaces(self, socket: str, only: str | None) -> list[str]:
+        """The namespaces in which a socket may be. Nodes are asked only about those whose names have placeholders."""
+        names = self._namespaces(only)
+        found = [name for name in names if self._contract.find_declared(name)]
+        for name in set(names).difference(found):
+            present = await self._find_sockets(name, [own_room(socket)])
+            found += [one.namespace for one in present.sockets]
+        return found
 
     # Disconnecting.
 
@@ -226,8 +239,7 @@ class SocketsApi:
         await self._log.append(list(entries))
 
     def _namespaces(self, only: str | None) -> list[str]:
-        if only is not None and only not in self._names:
-            raise InvalidDataError("namespace", f"one of {', '.join(self._names)}; got {quote(only)}")
+        check_namespace(self._contract, only)
         return [only] if only is not None else self._names
 
 
