@@ -23,9 +23,12 @@ from oyez.contract import (
     Time,
     UnsetType,
     anyone,
+    member,
+    own,
 )
 from oyez.contract.codec import CommandCodec, EventCodec
 from oyez.contract.declare import Namespace
+from oyez.contract.routing import Destination, EventRouter
 from oyez.errors import ContractError, InvalidDataError
 
 
@@ -460,11 +463,59 @@ def test_names_that_are_no_patterns(name: str, error: str) -> None:
         build(**{name: (Text, {})})
 
 
-def test_a_namespace_that_looks_like_a_pattern() -> None:
+class Addressed(Payload):
+    """An event that says to which shop it goes."""
+
+    shopId: Id
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        (["/room-*"], "namespace '/room-*' has a *; name what varies, as in /shop-{shopId}"),
+        (["/room-{}"], "namespace '/room-{}': placeholders are written {name}"),
+        (["/{a}{b}"], "namespace '/{a}{b}': put some text between two placeholders"),
+        (["/room {id}"], "namespace '/room {id}': expected / and a short name"),
+        (["room-{id}"], "namespace 'room-{id}': expected / and a short name"),
+        (["/room-{id}", "/{name}"], "namespace /{name}: a name could also be /room-{id}; begin them differently"),
+    ],
+)
+def test_namespaces_with_ids_that_are_no_patterns(names: list[str], error: str) -> None:
     made = Contract("c", roles=("user",))
-    made.namespace("/room-{id}")
-    with pytest.raises(ContractError, match=r"namespace '/room-\{id\}' looks like a pattern"):
+    for name in names:
+        made.namespace(name)
+    with pytest.raises(ContractError, match=re.escape(error)):
         made.build()
+
+
+def test_rules_about_the_ids_of_namespaces() -> None:
+    made = Contract("c", roles=("user",))
+    shop = made.namespace("/shop-{shopId}", who=[own("shop"), member()])
+    shop.room("till:{shopId}", members=own("shopId"))
+    with pytest.raises(ContractError) as raised:
+        made.build()
+    assert str(raised.value).splitlines() == [
+        "contract c: room till:{shopId}: {shopId} is a placeholder of its namespace too; give one of them another name",
+        "contract c: namespace /shop-{shopId}: its rule names {shop}, which is not a placeholder of its name",
+        (
+            "contract c: namespace /shop-{shopId}: who=… can name roles, own(…) and resolved(…); decide about others in"
+            " the hook `connecting`"
+        ),
+    ]
+
+
+def test_a_literal_namespace_is_never_another_one() -> None:
+    made = Contract("c", roles=("user",))
+    admin, shop = made.namespace("/admin"), made.namespace("/{shopId}")
+    shop.event("e", to=[shop.everyone])(Addressed)
+    made.build()
+    assert made.find_namespace("/admin") == (admin, {})
+    assert made.find_namespace("/17") == (shop, {"shopId": "17"})
+    assert made.find_namespace("/") is None
+    router = EventRouter(made.events["e"], made)
+    assert router.route(Addressed(shopId="17"), None) == [Destination("/17", ())]
+    with pytest.raises(InvalidDataError, match="shopId"):
+        router.route(Addressed(shopId="admin"), None)
 
 
 def test_targets_that_are_none() -> None:

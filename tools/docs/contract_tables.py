@@ -88,8 +88,10 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
     "namespace": (
         Contract.namespace,
         {
-            "name": "`/`, or another one such as `/desk`.",
-            "who": "The roles that it admits. Other clients receive a CONNECT_ERROR with the code `forbidden_role`.",
+            "name": "`/`, or another one such as `/desk`, or `/booth-{shopId}` with"
+            " [an id](#namespaces-whose-names-contain-an-id).",
+            "who": "The roles that it admits. Other clients receive a CONNECT_ERROR with the code `forbidden_role`. If"
+            " its name contains an id, `who` may name it too.",
             "handled_by": "As for the contract, for the commands of this namespace.",
             "admitted_by": "The [back end](backends.md#decide-about-a-client-that-connects) that decides about each"
             " client that the contract itself admits.",
