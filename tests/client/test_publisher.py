@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from oyez.client import (
@@ -31,6 +32,7 @@ from oyez.client import (
     UnreachableError,
     connect,
 )
+from oyez.client.publications import Encoder
 from oyez.concurrency.backoff import Backoff
 from oyez.contract import NamedRoom
 from oyez.errors import ContractError, is_temporary
@@ -136,6 +138,20 @@ async def test_a_key_makes_a_call_repeatable(publisher: Both, ada: Client) -> No
     assert (refused.value.status, refused.value.code) == (422, "id_reused")
 
 
+def test_the_namespace_is_named_where_it_makes_a_difference() -> None:
+    encoder, opens = Encoder(contract), DepotOpen(open=True)
+    only = encoder.encode(Publication(opens, to=depot()))
+    assert msgspec.json.decode(only) == {
+        "event": "depot:open",
+        "data": {"open": True},
+        "to": ["depot"],
+        "namespace": "/",
+    }
+    # Servers of older versions know no `namespace`.
+    assert b"namespace" not in encoder.encode(Publication(opens, to="depot"))
+    assert b"namespace" not in encoder.encode(Publication(Seen(parcel_id="p"), to=customer("ada")))
+
+
 # What is refused before anything is sent.
 
 
@@ -157,7 +173,7 @@ async def nowhere(make: Make) -> AsyncIterator[Both]:
         (Seen(parcel_id="p"), "cellar", "to", "unknown_room"),
         (Seen(parcel_id="p"), customer, "to", "invalid_data"),
         (Seen(parcel_id="p"), [7], "to", "invalid_data"),
-        (DepotOpen(open=True), depot(), "to", "invalid_data"),
+        (DepotOpen(open=True), [depot(), "cellar"], "to", "unknown_room"),
         ("parcel:packt", None, "event", "unknown_event"),
         ("parcel:packed", None, "data", "invalid_data"),
         (Moved(parcel_id="p", place="\ud83d"), "*", "data", "invalid_data"),
