@@ -63,6 +63,9 @@ class Socket:
         for room in rooms:
             namespace.join(self, room)  # type: ignore[arg-type]
 
+    def describe(self) -> dict[str, str]:
+        return {"socket": self.id}
+
 
 def make_namespace(name: str, settings: Settings | None = None) -> Namespace:
     return make_parts().make_namespace(name, Market(), settings)
