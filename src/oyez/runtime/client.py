@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from oyez.concurrency.clock import Timer
 from oyez.contract.codec import decode_answer
 from oyez.contract.contract import Contract
+from oyez.contract.declare import Namespace
 from oyez.contract.limits import Limit
 from oyez.contract.policy import USER, Identity, Values, Verdict
 from oyez.contract.rooms import NamedRoom, Place, Room
@@ -150,7 +151,12 @@ class Client:
     @property
     def namespace_values(self) -> Values:
         """The values of the placeholders in the name of the namespace: `{"shopId": "17"}` in `/shop-17`."""
-        return self._context.access.named.values
+        return self.access.named.values
+
+    @property
+    def declared(self) -> Namespace:
+        """The declaration of the namespace."""
+        return self._context.access.namespace
 
     @property
     def access(self) -> RoomAccess:
@@ -414,7 +420,7 @@ class Client:
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = self._context.users.bucket(
-                self._usage, self.payer, self._context.access.namespace.name, name, limit, now
+                self._usage, self.payer, self.declared.name, name, limit, now
             )
         return bucket
 

@@ -344,7 +344,8 @@ class Publisher:
         path = self._find_path(publication.event)
         if path is None:
             raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(publication.event)} in {self.contract.name}.")
-        targets = {name: path.event.targets.get(self.contract.find_declared(name), ()) for name in namespaces}
+        declared = path.event.targets
+        targets = {name: declared.get(self.contract.find_declared(name), ()) for name in namespaces}
         to_sockets = [name for name, listed in targets.items() if any(isinstance(one, Sockets) for one in listed)]
         if to_sockets:
             places = [NamedRoom(name, own_room(socket_id)) for name in to_sockets]

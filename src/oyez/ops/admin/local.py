@@ -209,7 +209,7 @@ class LocalView:
         client: Client = socket.data
         identity = client.identity
         contract = self._oyez.systems[system].system.contract
-        declared = client.access.namespace
+        declared = client.declared
         token = identity.claims.get("jti")
         values: dict[str, Any] = {
             **self._describe(system, socket),

@@ -155,7 +155,7 @@ class Backends:
 
     def _chain_connecting(self, own: Hooks) -> Callable[[Client], Any]:
         async def connecting(client: Client) -> None:
-            backend = client.access.namespace.admitted_by
+            backend = client.declared.admitted_by
             if backend is not None:
                 await self._admit(self._callers[backend], client)
             if own.connecting is not None:
@@ -174,7 +174,7 @@ class Backends:
 
     def _chain_disconnected(self, own: Hooks) -> Callable[[Client, str], None]:
         def disconnected(client: Client, reason: str) -> None:
-            backend = client.access.namespace.notifies
+            backend = client.declared.notifies
             if backend is not None:
                 client.spawn(self._notify(self._callers[backend], client, reason))
             if own.disconnected is not None:
@@ -255,7 +255,7 @@ class Backends:
 
             async def use(answer: WelcomeAnswer) -> list[Payload]:
                 snapshot = answer.snapshot if isinstance(answer.snapshot, tuple) else ()
-                return [self._read_event(event, client.access.namespace.name) for event in snapshot]
+                return [self._read_event(event, client.declared.name) for event in snapshot]
 
             return await self._ask(caller, message, WelcomeAnswer, use)
 
@@ -309,7 +309,7 @@ def _dispatch(table: Mapping[str, Handle]) -> Handle:
         return next(iter(table.values()))
 
     def handle(command: Command, client: Client) -> Awaitable[Reply]:
-        return table[client.access.namespace.name](command, client)
+        return table[client.declared.name](command, client)
 
     return handle
 

@@ -92,7 +92,7 @@ class EffectsRunner:
     def _find_rooms(self, client: Client | None, names: Iterable[str], member: str) -> list[NamedRoom]:
         if client is None:
             return []
-        kinds = client.access.namespace.rooms
+        kinds = client.declared.rooms
         for name in names:
             if kinds.resolve(name) is None:
                 raise WrongAnswerError(f"{member}: rooms of {client.namespace}; there is no room {name!r:.100}")
