@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import GenericAlias
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -96,8 +96,12 @@ def check_types(struct: Any) -> None:
             raise ContractError("binary data is declared as bytes")
 
 
+@lru_cache(maxsize=4_096)
 def has_bytes(kind: Any) -> bool:
-    """True if values of a type, a class or a union of classes, may hold `bytes`."""
+    """True if values of a type, a class or a union of classes, may hold `bytes`.
+
+    Each event and command has several codecs, and to look through its type takes half of the time to build one.
+    """
     return any(
         isinstance(part, inspect.BytesType)
         for shape in shapes_of(kind)

@@ -352,8 +352,8 @@ class Harness:
             self._require_log().restore()
             await self._retry()
 
-    async def kill(self) -> None:
-        """The process of the server dies, and another one begins with what was stored.
+    async def kill(self, pause: float = 0.0) -> None:
+        """The process of the server dies, and another one begins, `pause` seconds later, with what was stored.
 
         The clients lose their connections, and nothing is finished: handlers, hooks, jobs. What was committed to the
         database or appended to the log is kept; what the system keeps in memory is lost. Let clients `reconnect`.
@@ -366,16 +366,18 @@ class Harness:
         # The old process ends in its own folder; nobody sees what it still writes there.
         await self._stop()
         self._folder, self._database = kept, database
+        self.clock.move(self.clock.passed + pause)
         await self._start()
         await self._resume()
 
-    async def restart(self) -> None:
-        """The server stops as at a deployment, and starts again. Let clients `reconnect`."""
+    async def restart(self, pause: float = 0.0) -> None:
+        """The server stops as at a deployment, and starts again `pause` seconds later. Let clients `reconnect`."""
         await self.begin()
         await self.settle()
         folder = self._require_folder()
         await self._end()
         self._folder = folder
+        self.clock.move(self.clock.passed + pause)
         await self._start()
         await self._resume()
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Checkpoint, Deliver, Entry, Examination, Log, number_of, split_position
+from oyez.log.log import Checkpoint, Deliver, Entry, Examination, Log, split_position
 
 REASON = "The test has taken the log away."
 
@@ -21,6 +21,8 @@ class WatchedLog:
         self._stored = ""
         """The position of the newest entry that was appended here."""
         self._delivered = ""
+        self._appended: set[str] = set()
+        """The positions of all entries that were appended here."""
 
     @property
     def delivered(self) -> bool:
@@ -52,10 +54,14 @@ class WatchedLog:
     async def append(self, entries: Sequence[Entry], checkpoint: Checkpoint | None = None) -> list[str]:
         self._check()
         positions = await self._log.append(entries, checkpoint)
-        newest = max(positions, key=number_of, default="")
-        if newest and (not self._stored or _is_newer(newest, self._stored)):
-            self._stored = newest
-            self._record(entries)
+        for position, entry in zip(positions, entries, strict=True):
+            # An entry that was appended before, with the same key, has its old position.
+            if position in self._appended:
+                continue
+            self._appended.add(position)
+            self._record([entry])
+            if not self._stored or _is_newer(position, self._stored):
+                self._stored = position
         return positions
 
     async def broadcast(self, entry: Entry) -> None:

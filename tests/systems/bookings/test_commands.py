@@ -251,29 +251,30 @@ async def test_a_status_may_be_named_in_place_of_accepting(cast: Cast) -> None:
     assert heard == {"ada": [TOLD, "partner:assigned"], "root": [WATCHED]}
 
 
-@pytest.mark.parametrize(
-    ("status", "target"),
-    [
-        ("PARTNER_ASSIGNED", "IN_PROGRESS"),
-        ("PARTNER_ASSIGNED", "COMPLETED"),
-        ("PARTNER_ASSIGNED", "PENDING"),
-        ("PARTNER_ASSIGNED", "CANCELLED"),
-        ("PARTNER_ACCEPTED", "COMPLETED"),
-        ("PARTNER_ACCEPTED", "PARTNER_REJECTED"),
-        ("IN_PROGRESS", "PARTNER_ACCEPTED"),
-        ("COMPLETED", "IN_PROGRESS"),
-    ],
-)
-async def test_what_a_booking_cannot_become(cast: Cast, status: str, target: str) -> None:
-    way = ["PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"]
-    await cast.move(*(way[: way.index(status) + 1] if status in way else []))
-    await cast.scenario.listen()
-    answer = await cast.bob.call("booking:status_update", {"bookingId": cast.booking, "status": target})
-    assert answer["error"]["code"] == "illegal_transition"
-    assert answer["error"]["message"] == f"The booking is {status} and cannot become {target}."
-    assert answer["error"]["details"] == {"from": status, "to": target}
-    await cast.scenario.listen()
-    assert not any(person.heard for person in cast.scenario.people)
+IMPOSSIBLE = [
+    ("PARTNER_ASSIGNED", "IN_PROGRESS"),
+    ("PARTNER_ASSIGNED", "COMPLETED"),
+    ("PARTNER_ASSIGNED", "PENDING"),
+    ("PARTNER_ASSIGNED", "CANCELLED"),
+    ("PARTNER_ACCEPTED", "COMPLETED"),
+    ("PARTNER_ACCEPTED", "PARTNER_REJECTED"),
+    ("IN_PROGRESS", "PARTNER_ACCEPTED"),
+    ("COMPLETED", "IN_PROGRESS"),
+]
+
+
+async def test_what_a_booking_cannot_become(cast: Cast) -> None:
+    for status, target in IMPOSSIBLE:
+        cast.booking = await cast.scenario.book(cast.ada, cast.bob)
+        way = ["PARTNER_ACCEPTED", "IN_PROGRESS", "COMPLETED"]
+        await cast.move(*(way[: way.index(status) + 1] if status in way else []))
+        await cast.scenario.listen()
+        answer = await cast.bob.call("booking:status_update", {"bookingId": cast.booking, "status": target})
+        assert answer["error"]["code"] == "illegal_transition"
+        assert answer["error"]["message"] == f"The booking is {status} and cannot become {target}."
+        assert answer["error"]["details"] == {"from": status, "to": target}
+        await cast.scenario.listen()
+        assert not any(person.heard for person in cast.scenario.people)
 
 
 # Cancelling.

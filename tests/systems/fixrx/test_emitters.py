@@ -1,28 +1,23 @@
 """The emitters of `fixrx`: what a controller may pass to them, what they refuse, and both forms of sending."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import insert
 
-from oyez.concurrency.clock import Clock as SystemClock
 from oyez.contract import Money, Time
 from oyez.errors import InvalidDataError
-from oyez.log.log import Entry
-from oyez.service.app import Oyez
 from oyez.service.outbox.transaction import Transaction
-from oyez.service.served import Served
-from oyez.settings import Settings
 from oyez.systems.fixrx import emitters, system
 from oyez.systems.fixrx.contract import Actor, Payment
 from oyez.systems.fixrx.emitters import emit_payment_completed, emit_service_created, emit_service_updated
 from oyez.systems.fixrx.tables import messages
+from oyez.testing import Harness
 from tests.systems import contracts
 
 EMITTERS: Mapping[str, Callable[..., Any]] = {
@@ -47,19 +42,9 @@ def arguments(event: str) -> dict[str, Any]:
     return given
 
 
-@pytest.fixture
-async def fixrx(tmp_path: Path, database_url: str) -> AsyncIterator[Served]:
-    settings = Settings(oyez_data=str(tmp_path), database_url=database_url)
-    oyez = Oyez([system], settings, time=SystemClock(lambda: NOW.timestamp()))
-    async with oyez.running():
-        yield oyez.systems["fixrx"]
-
-
-async def logged(fixrx: Served) -> list[Entry]:
-    """All events in the log, once what was committed has arrived there."""
-    await fixrx.outbox.drained()
-    rooms = frozenset({"user:usr-3051", "vendor:vnd-208", "vendor:vnd-173"})
-    return await fixrx.log.read(await fixrx.log.position_before(100), "/", rooms, 100)
+@pytest.fixture(scope="module")
+def oyez_start() -> float:
+    return NOW.timestamp()
 
 
 def test_there_is_one_for_each_event_of_the_document() -> None:
@@ -67,16 +52,15 @@ def test_there_is_one_for_each_event_of_the_document() -> None:
 
 
 @pytest.mark.parametrize("event", EMITTERS)
-async def test_through_a_publisher_it_is_sent_at_once(fixrx: Served, event: str) -> None:
-    position = await EMITTERS[event](fixrx.publisher, **arguments(event))
-    [entry] = await logged(fixrx)
-    assert entry.position == position
-    assert msgspec.json.decode(entry.data) == [event, example(event, timestamp="2026-01-31T12:00:00.000Z")]
-    assert contracts.route("fixrx", event, example(event)) == {"/": entry.rooms}
+async def test_through_a_publisher_it_is_sent_at_once(oyez: Harness, event: str) -> None:
+    assert await EMITTERS[event](oyez.publisher, **arguments(event)) is not None
+    [(name, rooms, data, _)] = await oyez.take_published()
+    assert (name, data) == (event, example(event, timestamp="2026-01-31T12:00:00.000Z"))
+    assert contracts.route("fixrx", event, example(event)) == {"/": rooms}
 
 
 @pytest.mark.parametrize("event", EMITTERS)
-async def test_in_a_transaction_it_is_sent_with_the_commit(fixrx: Served, event: str) -> None:
+async def test_in_a_transaction_it_is_sent_with_the_commit(oyez: Harness, event: str) -> None:
     def change(tx: Transaction, *, fail: bool) -> None:
         tx.connection.execute(insert(messages).values(ROW))
         assert EMITTERS[event](tx, **arguments(event)) is None
@@ -84,10 +68,9 @@ async def test_in_a_transaction_it_is_sent_with_the_commit(fixrx: Served, event:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await fixrx.outbox.run(change, fail=True)
-    await fixrx.outbox.run(change, fail=False)
-    [entry] = await logged(fixrx)
-    assert msgspec.json.decode(entry.data)[0] == event
+        await oyez.run(change, fail=True)
+    await oyez.run(change, fail=False)
+    assert [published.name for published in await oyez.take_published()] == [event]
 
 
 ROW = {"id": "m", "user_id": "u", "vendor_id": "v", "sender_role": "user", "message": "x", "sent_at": Time.of(NOW)}

@@ -1,20 +1,12 @@
 """The back end of `qscrap` in its tests: it puts records over HTTP, lets time pass, and reads the events."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from oyez.concurrency.clock import Clock as SystemClock
-from oyez.service.app import Oyez
-from oyez.settings import Settings
-from oyez.systems.qscrap import system
-from tests.support.clock import Clock
-from tests.support.ledger import Emitted, Ledger
+from oyez.testing import Harness, Published
 
 START = "2026-01-12T08:00:00.000Z"
 
@@ -25,14 +17,10 @@ def to_seconds(time: str) -> float:
 
 @dataclass
 class Backend:
-    oyez: Oyez
-    http: httpx.AsyncClient
-    log: Ledger
-    clock: Clock
-    _read: int = field(default=0)
+    oyez: Harness
 
     async def request(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        return await self.http.request(method, f"/qscrap/api{path}", json=body, **options)
+        return await self.oyez.request(method, f"/qscrap/api{path}", body, **options)
 
     async def put(self, path: str, **body: Any) -> tuple[int, Any]:
         """The status, and the record or problem."""
@@ -47,32 +35,10 @@ class Backend:
         response = await self.request("GET", path, params=query)
         return response.status_code, response.json()
 
-    async def emitted(self) -> list[Emitted]:
-        """The events and control entries since the last call."""
-        await self.oyez.systems["qscrap"].outbox.drained()
-        start, self._read = self._read, len(self.log.stored)
-        return self.log.emitted(start)
+    async def emitted(self) -> list[Published]:
+        """The events since the last call."""
+        return await self.oyez.take_published()
 
     async def wait_until(self, time: str) -> None:
-        """Let the time come, and what is due then happen."""
-        self.clock.now = to_seconds(time)
-        await self.settle()
-
-    async def settle(self) -> None:
-        await self.oyez.systems["qscrap"].jobs.done()
-
-
-@asynccontextmanager
-async def open_backend(
-    folder: Path, database_url: str, clock: Clock | None = None, log: Ledger | None = None
-) -> AsyncIterator[Backend]:
-    """A process that serves `qscrap`, without a port, on the database at `database_url`."""
-    clock, log = clock or Clock(to_seconds(START)), log or Ledger()
-    settings = Settings(oyez_data=str(folder / "data"), database_url=database_url)
-    oyez = Oyez([system], settings, build_log=lambda name: log, time=SystemClock(clock))
-    headers = {"authorization": f"Bearer {oyez.signer.sign_service('qscrap', None)}"}
-    async with (
-        oyez.running(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(oyez), base_url="http://oyez", headers=headers) as http,
-    ):
-        yield Backend(oyez, http, log, clock)
+        """Let the time come, and what is due until then happen."""
+        await self.oyez.advance(to_seconds(time) - self.oyez.now)

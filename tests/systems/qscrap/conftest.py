@@ -1,14 +1,16 @@
 """The back end of `qscrap`, on each kind of database."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from tests.systems.qscrap.backend import Backend, open_backend
+from oyez.testing import Harness
+from tests.systems.qscrap.backend import START, Backend, to_seconds
+
+
+@pytest.fixture(scope="module")
+def oyez_start() -> float:
+    return to_seconds(START)
 
 
 @pytest.fixture
-async def backend(tmp_path: Path, database_url: str) -> AsyncIterator[Backend]:
-    async with open_backend(tmp_path, database_url) as backend:
-        yield backend
+def backend(oyez: Harness) -> Backend:
+    return Backend(oyez)

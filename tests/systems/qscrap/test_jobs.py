@@ -1,14 +1,22 @@
 """The scheduled jobs of `qscrap`: what happens to requests, disputes, payouts and subscriptions in time."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from oyez.concurrency.clock import Clock as SystemClock
+from oyez.contract import Time
+from oyez.service.app import Oyez
+from oyez.settings import Settings
+from oyez.systems.qscrap import system
+from oyez.systems.qscrap.requests import RequestBody, put_request
+from oyez.testing import Published
 from tests.support.clock import Clock
-from tests.support.ledger import Emitted, Ledger
-from tests.systems.qscrap.backend import START, Backend, open_backend, to_seconds
+from tests.support.ledger import Ledger
+from tests.systems.qscrap.backend import START, Backend, to_seconds
 
 EXPIRES = "2026-01-13T08:15:00.000Z"
 REQUEST = {"customer_id": "U-1", "expires_at": EXPIRES}
@@ -48,7 +56,7 @@ async def test_a_request_expires_in_its_time_and_not_before(backend: Backend) ->
     await backend.wait_until(EXPIRES)
     notification = notice("Request expired", "Your request has run out, and no bid was taken.", "info")
     told = {"request_id": "R-1", "notification": notification, "timestamp": EXPIRES}
-    assert await backend.emitted() == [Emitted("request_expired", ("user_U-1",), told)]
+    assert await backend.emitted() == [Published("request_expired", ("user_U-1",), told)]
     assert await statuses(backend, "/requests/R-1") == "expired"
 
 
@@ -71,21 +79,20 @@ async def test_a_request_can_get_more_time(backend: Backend) -> None:
     await backend.wait_until(EXPIRES)
     assert await backend.emitted() == []
     await backend.wait_until(later)
-    assert [event for event, _, _ in await backend.emitted()] == ["request_expired"]
+    assert [event for event, *_ in await backend.emitted()] == ["request_expired"]
     assert (await backend.put("/requests/R-1", **REQUEST))[1]["code"] == "illegal_transition"
     assert (await backend.put("/requests/R-1", **{**REQUEST, "customer_id": "U-2"}))[1]["code"] == "record_differs"
 
 
 async def test_a_request_that_is_over_when_it_is_put_expires_at_once(backend: Backend) -> None:
     await backend.put("/requests/R-1", **{**REQUEST, "expires_at": "2026-01-01T00:00:00Z"})
-    await backend.settle()
-    assert [event for event, _, _ in await backend.emitted()] == ["request_expired"]
+    assert [event for event, *_ in await backend.emitted()] == ["request_expired"]
 
 
 # Disputes.
 
 
-def resolved(dispute: str, resolution: str, amount: float, of: float, at: str) -> Emitted:
+def resolved(dispute: str, resolution: str, amount: float, of: float, at: str) -> Published:
     data = {
         "dispute_id": dispute,
         "resolution": resolution,
@@ -93,7 +100,7 @@ def resolved(dispute: str, resolution: str, amount: float, of: float, at: str) -
         "notification": notice("Dispute resolved", f"{amount} of {of} are refunded.", "success"),
         "timestamp": at,
     }
-    return Emitted("dispute_resolved", ("user_U-1", "garage_G-117"), data)
+    return Published("dispute_resolved", ("user_U-1", "garage_G-117"), data)
 
 
 async def test_a_garage_that_does_not_answer_has_agreed(backend: Backend) -> None:
@@ -143,7 +150,7 @@ async def test_operations_decide_once(backend: Backend) -> None:
 # Payouts.
 
 
-def scheduled(amount: float, at: str, date: str = PAYDAY) -> Emitted:
+def scheduled(amount: float, at: str, date: str = PAYDAY) -> Published:
     data = {
         "payout_id": "P-1",
         "order_id": "O-1",
@@ -152,23 +159,23 @@ def scheduled(amount: float, at: str, date: str = PAYDAY) -> Emitted:
         "notification": notice("Payout scheduled", f"{amount} will come on {date[:10]}.", "info"),
         "timestamp": at,
     }
-    return Emitted("payout_scheduled", ("garage_G-117",), data)
+    return Published("payout_scheduled", ("garage_G-117",), data)
 
 
-def held(reason: str, at: str) -> Emitted:
+def held(reason: str, at: str) -> Published:
     notification = notice("Payout on hold", f"It waits: {reason}", "warning")
     data = {"payout_id": "P-1", "order_id": "O-1", "reason": reason, "notification": notification, "timestamp": at}
-    return Emitted("payout_held", ("garage_G-117",), data)
+    return Published("payout_held", ("garage_G-117",), data)
 
 
-def released(amount: float, at: str, day: str = PAYDAY[:10]) -> Emitted:
+def released(amount: float, at: str, day: str = PAYDAY[:10]) -> Published:
     notification = notice("Payout released", f"{amount} will come on {day}.", "success")
-    return Emitted(
+    return Published(
         "payout_released", ("garage_G-117",), {"payout_id": "P-1", "notification": notification, "timestamp": at}
     )
 
 
-def completed(amount: float, at: str) -> Emitted:
+def completed(amount: float, at: str) -> Published:
     data = {
         "payout_id": "P-1",
         "order_id": "O-1",
@@ -177,7 +184,7 @@ def completed(amount: float, at: str) -> Emitted:
         "notification": notice("Payout completed", f"{amount} have been paid.", "success"),
         "timestamp": at,
     }
-    return Emitted("payout_completed", ("garage_G-117",), data)
+    return Published("payout_completed", ("garage_G-117",), data)
 
 
 async def test_a_payout_is_announced_and_paid(backend: Backend) -> None:
@@ -185,7 +192,6 @@ async def test_a_payout_is_announced_and_paid(backend: Backend) -> None:
     status, payout = await backend.put("/payouts/P-1", **PAYOUT, schedule_at=tomorrow)
     waiting = {"schedule_at": tomorrow, "status": "waiting", "hold_reason": None, "release_at": None}
     assert (status, payout) == (201, {"payout_id": "P-1", **PAYOUT, **waiting})
-    await backend.settle()
     assert await backend.emitted() == []
     await backend.wait_until(tomorrow)
     assert await backend.emitted() == [scheduled(357, tomorrow)]
@@ -197,14 +203,11 @@ async def test_a_payout_is_announced_and_paid(backend: Backend) -> None:
 
 async def test_a_payout_waits_for_a_dispute_and_comes_less_what_was_refunded(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
-    await backend.settle()
     await backend.put("/disputes/D-642", **DISPUTE, respond_by="2026-02-01T00:00:00Z")
-    await backend.settle()
     assert await backend.emitted() == [scheduled(357, START), held("Dispute D-642 is open.", START)]
     await backend.wait_until(PAYDAY)
     assert await backend.emitted() == []
     await backend.post("/disputes/D-642/resolve", resolution="partial_refund", refund_amount=40)
-    await backend.settle()
     assert await backend.emitted() == [
         resolved("D-642", "partial_refund", 40, 40, PAYDAY),
         released(317, PAYDAY),
@@ -215,7 +218,6 @@ async def test_a_payout_waits_for_a_dispute_and_comes_less_what_was_refunded(bac
 async def test_a_dispute_that_times_out_releases_too(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.put("/disputes/D-1", **DISPUTE)
-    await backend.settle()
     await backend.emitted()
     over = "2026-01-14T08:00:00.000Z"
     await backend.wait_until(over)
@@ -227,33 +229,27 @@ async def test_a_dispute_that_times_out_releases_too(backend: Backend) -> None:
 async def test_a_payout_of_which_nothing_is_left_does_not_come(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
     await backend.put("/disputes/D-1", **{**DISPUTE, "refund_amount": 420})
-    await backend.settle()
-    assert [event for event, _, _ in await backend.emitted()] == ["payout_scheduled", "payout_held"]
+    assert [event for event, *_ in await backend.emitted()] == ["payout_scheduled", "payout_held"]
     await backend.wait_until("2026-02-01T00:00:00.000Z")
-    assert [event for event, _, _ in await backend.emitted()] == ["dispute_resolved"]
+    assert [event for event, *_ in await backend.emitted()] == ["dispute_resolved"]
     assert await statuses(backend, "/payouts/P-1") == "cancelled"
 
 
 async def test_a_payout_announced_while_the_order_is_disputed_is_held_as_well(backend: Backend) -> None:
     await backend.put("/disputes/D-1", **DISPUTE)
     await backend.put("/payouts/P-1", **PAYOUT)
-    await backend.settle()
     assert await backend.emitted() == [scheduled(357, START), held("Dispute D-1 is open.", START)]
 
 
 async def test_of_two_disputes_the_last_releases(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
-    await backend.settle()
     for dispute in ("D-1", "D-2"):
         await backend.put(f"/disputes/{dispute}", **DISPUTE, respond_by="2026-02-01T00:00:00Z")
-    await backend.settle()
     await backend.emitted()
     await backend.post("/disputes/D-1/withdraw")
-    await backend.settle()
     assert await backend.emitted() == []
     assert (await backend.get("/payouts/P-1"))[1]["hold_reason"] == "Dispute D-2 is open."
     await backend.post("/disputes/D-2/withdraw")
-    await backend.settle()
     assert await backend.emitted() == [released(357, START)]
 
 
@@ -262,7 +258,6 @@ async def test_a_payout_is_held_by_hand_until_a_day(backend: Backend) -> None:
     await backend.put("/payouts/P-2", **PAYOUT, schedule_at="2026-03-01T00:00:00Z")
     assert (await backend.post("/payouts/P-2/hold", **hold))[1]["code"] == "illegal_transition"
     await backend.put("/payouts/P-1", **PAYOUT)
-    await backend.settle()
     for _ in range(2):
         status, payout = await backend.post("/payouts/P-1/hold", **hold)
         assert (status, payout["status"], payout["release_at"]) == (200, "held", hold["release_at"])
@@ -276,7 +271,6 @@ async def test_a_payout_is_held_by_hand_until_a_day(backend: Backend) -> None:
 
 async def test_the_longest_reason_fits_into_a_close(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
-    await backend.settle()
     status, problem = await backend.post("/payouts/P-1/hold", reason="𝄞" * 501)
     assert (status, problem["errors"][0]["field"]) == (422, "reason")
     assert (await backend.post("/payouts/P-1/hold", reason="𝄞" * 500))[0] == 200
@@ -285,7 +279,6 @@ async def test_the_longest_reason_fits_into_a_close(backend: Backend) -> None:
 
 async def test_a_payout_is_released_completed_and_cancelled_by_hand(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
-    await backend.settle()
     await backend.post("/payouts/P-1/hold", reason="A question.", release_at="2026-01-13T00:00:00Z")
     await backend.emitted()
     for _ in range(2):
@@ -306,10 +299,8 @@ async def test_a_cancelled_payout_sends_no_more_events(backend: Backend) -> None
 
 async def test_a_corrected_payout_is_announced_again(backend: Backend) -> None:
     await backend.put("/payouts/P-1", **PAYOUT)
-    await backend.settle()
     later = "2026-01-22T00:00:00.000Z"
     await backend.put("/payouts/P-1", **{**PAYOUT, "amount": 317, "scheduled_date": later})
-    await backend.settle()
     assert await backend.emitted() == [scheduled(357, START), scheduled(317, START, later)]
     await backend.wait_until(PAYDAY)
     assert await backend.emitted() == []
@@ -321,13 +312,13 @@ async def test_a_corrected_payout_is_announced_again(backend: Backend) -> None:
 # Subscriptions.
 
 
-def warning(days: str, at: str) -> Emitted:
+def warning(days: str, at: str) -> Published:
     data = {
         "message": f"Your subscription ends in {days}. Renew it to keep bidding.",
         "expires_at": "2026-01-24T21:00:00.000Z",
         "timestamp": at,
     }
-    return Emitted("subscription_warning", ("garage_G-117",), data)
+    return Published("subscription_warning", ("garage_G-117",), data)
 
 
 SUBSCRIPTION = {"expires_at": "2026-01-24T21:00:00.000Z"}
@@ -359,51 +350,49 @@ async def test_a_renewed_or_ended_subscription_is_not_warned_of(backend: Backend
 
 
 async def test_only_what_is_still_ahead_is_warned_of(backend: Backend) -> None:
-    backend.clock.now += 10 * 86_400
+    await backend.oyez.advance(10 * 86_400)
     await backend.put("/subscriptions/G-117", **SUBSCRIPTION)
-    await backend.settle()
     assert await backend.emitted() == []
     await backend.wait_until("2026-01-23T21:00:00.000Z")
-    assert [data["message"] for _, _, data in await backend.emitted()] == [warning("1 day", "").data["message"]]
+    assert [data["message"] for _, _, data, _ in await backend.emitted()] == [warning("1 day", "").data["message"]]
 
 
 async def test_after_a_long_stop_a_garage_is_warned_once(backend: Backend) -> None:
     await backend.put("/subscriptions/G-117", **SUBSCRIPTION)
     late = "2026-01-22T21:00:00.000Z"
-    await backend.wait_until(late)
+    await backend.oyez.restart(pause=to_seconds(late) - backend.oyez.now)
     assert await backend.emitted() == [warning("2 days", late)]
 
 
 # The process dies or is stopped.
 
 
-async def test_jobs_outlive_the_process(tmp_path: Path, database_url: str) -> None:
-    clock = Clock(to_seconds(START))
-    async with open_backend(tmp_path, database_url, clock) as backend:
-        await backend.put("/requests/R-1", **REQUEST)
-        await backend.put("/payouts/P-1", **PAYOUT)
-        await backend.settle()
-        assert await backend.emitted() == [scheduled(357, START)]
-    clock.now += 30 * 86_400
-    async with open_backend(tmp_path, database_url, clock) as backend:
-        await backend.settle()
-        assert [event for event, _, _ in await backend.emitted()] == ["request_expired", "payout_completed"]
-    async with open_backend(tmp_path, database_url, clock) as backend:
-        await backend.settle()
-        assert await backend.emitted() == []
+async def test_jobs_outlive_the_process(backend: Backend) -> None:
+    await backend.put("/requests/R-1", **REQUEST)
+    await backend.put("/payouts/P-1", **PAYOUT)
+    assert await backend.emitted() == [scheduled(357, START)]
+    await backend.oyez.kill(pause=30 * 86_400)
+    assert [event for event, *_ in await backend.emitted()] == ["request_expired", "payout_completed"]
+    await backend.oyez.restart()
+    assert await backend.emitted() == []
 
 
 async def test_a_job_is_done_by_one_of_several_processes(tmp_path: Path, database_url: str) -> None:
     clock, log = Clock(to_seconds(START)), Ledger()
-    async with (
-        open_backend(tmp_path / "a", database_url, clock, log) as first,
-        open_backend(tmp_path / "b", database_url, clock, log) as second,
-    ):
+    async with AsyncExitStack() as stack:
+        processes = []
+        for name in "ab":
+            settings = Settings(oyez_data=str(tmp_path / name), database_url=database_url)
+            oyez = Oyez([system], settings, build_log=lambda name: log, time=SystemClock(clock))
+            await stack.enter_async_context(oyez.running())
+            processes.append(oyez.systems["qscrap"])
+        expires_at = Time(EXPIRES)
         for number in range(20):
-            await first.put(f"/requests/R-{number}", **REQUEST)
+            request = RequestBody(customer_id="U-1", expires_at=expires_at)
+            await processes[0].outbox.run(put_request, f"R-{number}", request)
         clock.now += 2 * 86_400
-        await asyncio.gather(first.settle(), second.settle(), first.settle(), second.settle())
-        # Each process waits for its own jobs, and reads the events of all.
-        await first.emitted()
-        await second.emitted()
+        await asyncio.gather(*(process.jobs.done() for process in processes * 2))
+        # Each process waits for its own jobs, and the log has the events of all.
+        for process in processes:
+            await process.outbox.drained()
     assert sorted(data["request_id"] for _, _, data in log.emitted()) == sorted(f"R-{number}" for number in range(20))

@@ -91,9 +91,12 @@ class Jobs:
 
     async def _do_due(self) -> float:
         """Do all jobs that are due. Returns the seconds until the next check."""
-        while self._handlers and await self._do_next():
-            pass
         due, unknown = await self._database.read(self._look)
+        # A look takes no lock, and most looks find nothing to do.
+        if due is not None and due <= self._clock():
+            while await self._do_next():
+                pass
+            due, unknown = await self._database.read(self._look)
         for kind in unknown - self._unknown:
             logger.error(
                 "jobs are due that nobody can do",
