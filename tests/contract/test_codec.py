@@ -162,7 +162,7 @@ def test_the_number_of_reported_errors_is_limited() -> None:
 def test_data_that_is_not_an_object() -> None:
     field, expected = refusal(b"[]")
     assert field == ""
-    assert expected.startswith("an object of noteId, text, count, ")
+    assert expected.startswith("an object with the fields noteId, text, count, ")
 
 
 @pytest.mark.parametrize("inside", [b"[" * 100_000, b'{"a":' * 100_000])
@@ -297,7 +297,7 @@ GREETING = {"recipientId": "u2", "message": "hi"}
             "",
             "one argument, an object of recipientId, message, bookingId",
         ),
-        (["message:send", "hi"], "", "an object of recipientId, message, bookingId"),
+        (["message:send", "hi"], "", "an object with the fields recipientId, message, bookingId"),
         (["message:send", {"message": "hi"}], "recipientId", "is required"),
         (
             ["message:send", {**GREETING, "x": 1}],

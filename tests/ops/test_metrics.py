@@ -11,19 +11,32 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from oyez.client import connect
+from oyez.contract import Backend, Command, Contract, Payload
 from oyez.observer import CommandReport, DeliveryReport, PublishReport
 from oyez.ops import metrics as module
 from oyez.ops.families import FAMILIES
 from oyez.ops.metrics import Metrics, metrics_routes
 from oyez.service.app import Oyez
+from oyez.service.auth.tokens import WEBHOOKS
+from oyez.service.system import System
 from oyez.settings import Settings
+from tests.service.webhooks.receiver import serve_receiver, wait_until
 from tests.support.clock import PATIENCE
+from tests.support.scripted_backend import ScriptedBackend
 from tests.support.served import serve as serve_process
 from tests.support.shops import serve, shop
 
 TOKEN = "0123456789abcdef"
 KEY = {"authorization": f"Bearer {TOKEN}"}
 Figures = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+
+class Note(Payload):
+    """Something to read."""
+
+
+class Pack(Command):
+    """Pack a parcel."""
 
 
 def parse(text: str) -> Figures:
@@ -70,6 +83,70 @@ async def test_what_happens_is_counted(tmp_path: Path) -> None:
     assert figures["oyez_outbox_waiting"][(books,)] == 0
     assert figures["oyez_log_bytes"][(books,)] > 0
     assert figures["oyez_event_loop_lag_seconds_count"][()] >= 1
+
+
+def build_depot(folder: Path, backend: ScriptedBackend) -> Oyez:
+    """A system whose event goes to receivers of webhooks, and whose command a back end handles."""
+    contract = Contract("depot", roles=("user",), default_role="user")
+    root = contract.namespace("/")
+    root.event("note", to=[root.everyone], webhook=True)(Note)
+    root.command("pack", handled_by=Backend("packers"))(Pack)
+    metrics = Metrics()
+    settings = Settings(
+        oyez_data=str(folder),
+        metrics_token=TOKEN,
+        webhook_retries="",
+        backends={"packers": backend.settings(circuit_failures=1, circuit_pause=3600.0)},
+    )
+    system = System(contract=contract)
+    return Oyez([system], settings, operate=lambda oyez: metrics_routes(oyez, metrics), observers=[metrics])
+
+
+async def test_webhooks_and_back_ends_are_counted(tmp_path: Path) -> None:
+    backend = ScriptedBackend()
+    await backend.start()
+    backend.script({})
+    depot, packers = ("system", "depot"), ("backend", "packers")
+    async with (
+        serve(build_depot(tmp_path, backend)) as market,
+        market.connect("depot") as ada,
+        serve_receiver() as hooks,
+    ):
+
+        async def read() -> Figures:
+            return parse((await market.request("GET", "/metrics", headers=KEY)).text)
+
+        async def publish(result: str) -> None:
+            """Publish an event, and wait until the attempt to deliver it is counted."""
+            await market.call("POST", "/depot/events", {"event": "note", "data": {}})
+
+            async def is_counted() -> bool:
+                attempts = (await read()).get("oyez_webhook_attempts_total", {})
+                return attempts.get((("result", result), depot)) == 1
+
+            await wait_until(is_counted)
+
+        assert (await ada.call("pack"))["ok"]
+        await backend.kill()
+        for _ in range(2):
+            assert (await ada.call("pack"))["error"]["code"] == "unavailable"
+        key = market.oyez.signer.sign_service("depot", 60.0, WEBHOOKS)
+        body = {"url": hooks.url, "events": ["note"]}
+        added = await market.call("POST", "/depot/webhooks", body, headers={"authorization": f"Bearer {key}"})
+        assert added.status_code == 201
+        await publish("accepted")
+        hooks.default = 500
+        await publish("dead")
+
+        async def is_dead() -> bool:
+            return (await read())["oyez_webhooks_dead"][(depot,)] == 1
+
+        await wait_until(is_dead)
+        figures = await read()
+    assert figures["oyez_webhooks_waiting"][(depot,)] == figures["oyez_webhook_receivers_disabled"][(depot,)] == 0
+    assert figures["oyez_backend_circuit_open"][packers, depot] == 1
+    requests = {dict(labels)["result"]: count for labels, count in figures["oyez_backend_requests_total"].items()}
+    assert requests == {"answered": 1, "failed": 1, "away": 1}
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}])

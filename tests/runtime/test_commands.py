@@ -63,7 +63,7 @@ async def test_without_an_acknowledgement_a_refusal_is_the_event_error() -> None
         (["nope", 1], "unknown_event", {}),
         (["new_bid", {}], "unknown_event", {}),
         (["booking:accept", "b1"], "forbidden_role", {}),
-        (["profile", []], "invalid_data", {"field": "", "expected": "an object of userId"}),
+        (["profile", []], "invalid_data", {"field": "", "expected": "an object with the field userId"}),
         (["message:send", {"recipientId": "u"}], "invalid_data", {"field": "message", "expected": "is required"}),
         (["request:stats", 1], "invalid_data", {"field": "", "expected": "no arguments"}),
         (["break", "log"], "unavailable", {}),
@@ -79,7 +79,7 @@ async def test_refusals(array: list[Any], code: str, details: dict[str, str]) ->
 
 async def test_the_message_names_the_fields_of_data_that_is_no_object() -> None:
     error = await (await Market().connect()).expect_refusal("invalid_data", "profile", [])
-    assert error["message"] == "The data does not fit: expected an object of userId."
+    assert error["message"] == "The data does not fit: expected an object with the field userId."
 
 
 async def test_an_unexpected_error_is_not_shown() -> None:

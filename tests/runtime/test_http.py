@@ -68,7 +68,7 @@ async def test_half_an_emoji_is_replaced() -> None:
     [
         ({**SALE, "amount": -1}, "amount", "an amount: a number from 0 with at most two decimals"),
         ({**SALE, "sold": 1}, "sold", "is not a field of the request; known fields are saleId, amount, soldAt"),
-        ([], "", "an object of saleId, amount, soldAt"),
+        ([], "", "an object with the fields saleId, amount, soldAt"),
     ],
 )
 async def test_a_bad_field_is_named(body: object, field: str, expected: str) -> None:

@@ -62,6 +62,7 @@ async def test_events_arrive_and_missed_ones_after_a_break(showcase: Market, bro
 async def test_commands_are_sent_from_a_form(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/hostile/docs") as page:
         await connect(page)
+        await page.evaluate("location.hash = '#command-echo'")
         await page.click("#command-echo .try")
         await page.fill(f"{PANEL} .member textarea, {PANEL} .member input", hostile.IMAGE)
         await page.click(f"{PANEL} .primary", "Send")
@@ -106,6 +107,7 @@ async def test_a_token_that_was_made_is_copied(showcase: Market, browser: Browse
     async with browser.open(f"{showcase.url}/hostile/docs") as page:
         await page.command("grant", permissions=["clipboard-read", "clipboard-write"])
         await connect(page)
+        await page.click("#tab-connect")
         await page.click(f"{PANEL} .secret .copy", "Copy the token")
         await page.wait_for(f"{PANEL} .secret", "Copied")
         token = await page.evaluate("navigator.clipboard.readText()")
@@ -124,6 +126,7 @@ async def test_a_token_that_was_made_is_copied(showcase: Market, browser: Browse
 async def test_a_refusal_is_explained(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/bookings/docs") as page:
         await page.wait_for("h1")
+        await page.evaluate("location.hash = '#command-partner-booking-accept'")
         await page.click("#command-partner-booking-accept .try")
         await page.click(f"{PANEL} .link", "Go to Connect")
         await page.fill(f"{PANEL} input[name=sub]", "carol")
@@ -133,7 +136,8 @@ async def test_a_refusal_is_explained(showcase: Market, browser: Browser) -> Non
         await page.choose(f"{PANEL} .pair select", "partner")
         await page.click(f"{PANEL} .primary")
         await page.wait_for(".phase", "Connected")
-        await page.click("#tab-send")
+        # Back to the command that was chosen.
+        await page.wait_for("#tab-send[aria-selected=true]")
         await page.click(f"{PANEL} .primary", "Send")
         await page.wait_for(f"{PANEL} .result.bad .result-title", "Refused: forbidden")
         await page.wait_for(f"{PANEL} .result.bad > p", "No booking 'booking-1' is assigned to you.")

@@ -11,7 +11,7 @@ from tests.web import hostile
 from tests.web.conftest import SYSTEMS
 
 AUDITED = "game"
-"""The system that axe-core looks at, because it takes seconds: it shows most kinds of elements."""
+"""The system that axe-core looks at in both themes and with all rows open: it shows most kinds of elements."""
 THEMES: Mapping[str, Sequence[str]] = {"light": (), "dark": ("color-contrast",)}
 """The themes, and the rules of axe-core for each (none: all). Only colours differ."""
 PHONE = {"width": 360, "height": 740}
@@ -31,8 +31,16 @@ async def test_a_system_is_shown_completely(showcase: Market, browser: Browser, 
         codes = " ".join(await page.texts("#errors tbody th"))
         assert all(str(contract.errors.code(refusal.code)) in codes for refusal in contract.refusals)
 
+        await page.shoot(f"{system.name}-light")
+        assert await page.find_barriers() == []
+
         await page.command("resize", **PHONE)
+        await page.evaluate("for (const row of document.querySelectorAll('details')) row.open = true")
         assert not await page.is_too_wide()
+        assert await page.evaluate(
+            "[...document.querySelectorAll('pre')].every((pre) => pre.scrollWidth <= pre.clientWidth)"
+        )
+        await page.evaluate("document.querySelector('section.list').scrollIntoView()")
         await page.shoot(f"{system.name}-phone")
 
         assert await page.list_errors() == []
@@ -47,6 +55,7 @@ async def test_everybody_can_read_it_in_both_themes(showcase: Market, browser: B
         for theme, rules in THEMES.items():
             await page.command("theme", theme=theme)
             await page.evaluate("document.querySelector('article').scrollIntoView()")
+            await page.evaluate("for (const row of document.querySelectorAll('details')) row.open = true")
             await page.shoot(f"{AUDITED}-{theme}")
             assert await page.find_barriers(*rules) == []
 
@@ -75,6 +84,43 @@ async def test_the_search_is_used_with_the_keyboard(showcase: Market, browser: B
         assert await page.texts("#hits li") == []
 
 
+async def test_a_role_sees_only_what_it_can_receive_and_send(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/bookings/docs?role=partner") as page:
+        await page.wait_for("h1")
+        names = await page.evaluate("[...document.querySelectorAll('section.list article')].map((item) => item.id)")
+        assert "command-partner-booking-accept" in names
+        assert not any("-customer-" in name or "-admin-" in name for name in names)
+        await page.choose(".role-picker select", "customer")
+        await page.wait_until("document.getElementById('command-customer-booking-track')")
+        assert await page.evaluate("location.search") == "?role=customer"
+        await page.shoot("role")
+        # What is found is shown, whatever role was chosen.
+        await page.press("/")
+        await page.type("booking:accept")
+        await page.wait_for("#hits li", "booking:accept")
+        await page.press("Enter")
+        await page.wait_for("#command-partner-booking-accept .facts")
+        assert await page.evaluate("location.search") == ""
+
+
+async def test_the_http_api_is_listed(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/rez/docs#http") as page:
+        await page.wait_for(".operations th", "PUT /api/orders/{orderId}")
+        assert "Place an order." in " ".join(await page.texts(".operations td"))
+        assert any("/events" in text for text in await page.texts(".operations th", "POST"))
+        await page.shoot("http")
+
+
+async def test_it_says_what_the_settings_say(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/rez/docs") as page:
+        await page.wait_for("#connect", "Here that is possible for 5 minutes.")
+        await page.wait_for("section.list .legend", "Here that is possible for 5 minutes.")
+        await page.wait_for("#connect .error-link", "token_expired")
+        await page.click("#connect .fold summary")
+        await page.wait_for("#connect .fields", "nextRetry")
+        await page.shoot("connect")
+
+
 async def test_an_address_leads_to_its_event(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/quotes/docs/#event-chat-message") as page:
         await page.wait_until("document.querySelector('nav [aria-current]')?.innerText === 'chat:message'")
@@ -90,6 +136,7 @@ async def test_the_contents_mark_what_is_on_the_screen(showcase: Market, browser
 async def test_rooms_lead_to_their_commands_and_events_to_their_rooms(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/rez/docs") as page:
         await page.wait_for("h1")
+        await page.evaluate("location.hash = '#event-order_eta_update'")
         await page.click("#event-order_eta_update .facts a", "order:{orderId}")
         await page.wait_until("location.hash === '#room-order-orderId'")
         await page.wait_for("#room-order-orderId", "A command of the system, or the server, puts clients into it.")
@@ -105,6 +152,7 @@ async def test_samples_are_copied_in_the_chosen_language(showcase: Market, brows
         await page.wait_for("h1")
         await page.command("grant", permissions=["clipboard-read", "clipboard-write"])
         await page.choose("#connect select", "Python")
+        await page.evaluate("location.hash = '#event-chat-message'")
         await page.click("#event-chat-message .side-code .copy", nth=1)
         await page.wait_for("#event-chat-message .copy", "Copied")
         copied = await page.evaluate("navigator.clipboard.readText()")
@@ -137,7 +185,7 @@ async def test_everything_is_reached_on_a_phone(showcase: Market, browser: Brows
 
 async def test_results_and_tables_fit_on_a_phone(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/rez/docs", **PHONE) as page:
-        await page.wait_for("h1")
+        await page.wait_until("document.querySelector('.operations')")
         assert await page.evaluate(
             "[...document.querySelectorAll('.scroll')].every((table) => table.scrollWidth <= table.clientWidth)"
         )
@@ -160,7 +208,8 @@ async def test_texts_of_a_contract_stay_texts(showcase: Market, browser: Browser
         await page.wait_for("#hits li", "hostile")
         await page.press("Escape")
         assert hostile.IMAGE in (await page.texts(".overview .lead"))[0]
-        assert hostile.IMAGE in " ".join(await page.texts("#event-hostile .fields"))
+        await page.evaluate("location.hash = '#event-hostile'")
+        await page.wait_for("#event-hostile .fields", hostile.IMAGE)
         assert await page.evaluate("document.querySelectorAll('main img, main script, main b').length") == 0
         assert await page.evaluate("document.querySelectorAll(\"a[href^='javascript']\").length") == 0
         assert await page.evaluate("window.hacked ?? null") is None

@@ -46,7 +46,7 @@ TYPED = ("fixrx", "quotes", "game")
 ALL_TYPESCRIPT = (
     "[...document.querySelectorAll('main .code')]"
     ".filter((block) => block.querySelector('select')?.value === 'typescript')"
-    ".map((block) => block.querySelector('code').textContent)"
+    ".map((block) => (block.querySelector('.whole code') ?? block.querySelector('code')).textContent)"
 )
 COMPILER = {
     "strict": True,
@@ -60,11 +60,11 @@ COMPILER = {
 ITEMS: Mapping[str, Mapping[str, Any]] = {
     "hostile": {
         "connect": ("connect", 0),
-        "receive": ("event-hostile", 1),
-        "publish": ("event-hostile", 2),
-        "send": ("command-echo", 0),
+        "receive": ("event-hostile", 2),
+        "publish": ("event-hostile", 3),
+        "send": ("command-echo", 1),
     },
-    "bookings": {"send in a namespace": ("command-customer-booking-track", 0)},
+    "bookings": {"send in a namespace": ("command-customer-booking-track", 1)},
 }
 
 

@@ -42,8 +42,9 @@ def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: P
 def _describe_whole(found: inspect.Type) -> str:
     """What the whole data may be. Nothing else would say which object is meant, so its fields are named."""
     names = [field.encode_name for field in fields_of(found)]
-    several = len(list(options(found))) > 1
-    return describe(found) if several or not names else f"an object of {', '.join(names)}"
+    if len(list(options(found))) > 1 or not names:
+        return describe(found)
+    return f"an object with the {'field' if len(names) == 1 else 'fields'} {', '.join(names)}"
 
 
 def explain_unknown(field: str, name: str, struct: type[msgspec.Struct]) -> InvalidDataError:

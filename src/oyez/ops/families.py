@@ -74,6 +74,28 @@ REFUSALS = _family(
 RECOVERIES = _family("recoveries", "counter", "Reconnections that asked for recovery, by result.", "system result")
 REPLAYED = _family("events_replayed", "counter", "Missed events that were sent again.", "system")
 HANDLERS = _family("handlers", "gauge", "Handlers that are running.", "system")
+WEBHOOK_ATTEMPTS = _family(
+    "webhook_attempts",
+    "counter",
+    "Attempts to deliver to webhook receivers: accepted, repeated or dead.",
+    "system result",
+)
+WEBHOOKS_WAITING = _family(
+    "webhooks_waiting", "gauge", "Deliveries that wait for enabled receivers.", "system", shared=True
+)
+WEBHOOKS_DEAD = _family("webhooks_dead", "gauge", "Dead letters of all receivers.", "system", shared=True)
+WEBHOOKS_DISABLED = _family(
+    "webhook_receivers_disabled", "gauge", "Receivers that are disabled.", "system", shared=True
+)
+BACKEND_REQUESTS = _family(
+    "backend_requests",
+    "counter",
+    "Requests to back ends: answered, failed, late, or refused because the back end is away or busy.",
+    "system backend result",
+)
+BACKEND_CIRCUIT_OPEN = _family(
+    "backend_circuit_open", "gauge", "1 if requests to a back end are refused because it is away.", "system backend"
+)
 LOOP_LAG = _family("event_loop_lag_seconds", "histogram", "Delay of a timer in the event loop.", "")
 LOG_AVAILABLE = _family("log_available", "gauge", "1 if the log is available.", "system")
 DATABASE_AVAILABLE = _family("database_available", "gauge", "1 if the system's tables are available.", "system")

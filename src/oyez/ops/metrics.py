@@ -275,6 +275,12 @@ def _read_server(system: str, served: Served) -> Iterable[tuple[Family, Labels, 
     yield families.HANDLERS, (system,), server.handlers
     yield families.LOG_AVAILABLE, (system,), float(server.log_probe.reason is None)
     yield families.DATABASE_AVAILABLE, (system,), float(served.database.reason is None)
+    for result, count in served.webhooks.attempts.items():
+        yield families.WEBHOOK_ATTEMPTS, (system, result), count
+    for caller in served.backends.callers:
+        yield families.BACKEND_CIRCUIT_OPEN, (system, caller.name), float(caller.is_away)
+        for result, count in caller.results.items():
+            yield families.BACKEND_REQUESTS, (system, caller.name, result), count
 
 
 async def _read_storage(system: str, served: Served) -> list[tuple[Family, Labels, float]]:
@@ -284,6 +290,7 @@ async def _read_storage(system: str, served: Served) -> list[tuple[Family, Label
         async with asyncio.timeout(READ_TIMEOUT):
             found.append((families.LOG_BYTES, (system,), await served.log.size()))
             backlog = await served.outbox.read_backlog()
+            webhooks = await served.webhooks.count()
     except Exception as error:
         # The families LOG_AVAILABLE and DATABASE_AVAILABLE report the reason.
         logger.debug("metrics of a storage are left out", system=system, error=str(error))
@@ -295,6 +302,9 @@ async def _read_storage(system: str, served: Served) -> list[tuple[Family, Label
         (families.JOBS_DUE, (system,), backlog.jobs_due),
         (families.JOBS_LAG, (system,), backlog.jobs_lag),
         (families.JOBS_FAILING, (system,), backlog.jobs_failing),
+        (families.WEBHOOKS_WAITING, (system,), webhooks.waiting),
+        (families.WEBHOOKS_DEAD, (system,), webhooks.dead),
+        (families.WEBHOOKS_DISABLED, (system,), webhooks.disabled),
     ]
     return found
 

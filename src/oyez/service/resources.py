@@ -11,16 +11,19 @@ Only service keys have access. Ids come from the path and are checked; queries a
 `Idempotency-Key`. A `Listing` is read page by page: `{items, next}`.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from functools import partial
+from types import GenericAlias
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import inspect
+from msgspec import defstruct, inspect
 from sqlalchemy import Column, Connection, Row, Select, Table, select
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from oyez.contract import Id
 from oyez.contract.codec import encode_json
@@ -30,12 +33,15 @@ from oyez.errors import InvalidDataError
 from oyez.runtime import Responder, answer_json, read_json, service_route
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.server_api.operations import Operation
 from oyez.service.system import Services
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 T = TypeVar("T")
 P = ParamSpec("P")
 
+PLACEHOLDER = re.compile(r"\{(\w+)(?::path)?\}")
+_FOR_PYTHON = re.compile(r"(?:^| )(?:Raises |True if )[^.]*\.")
 PAGING = ("limit", "after", "before")
 """The parameters of a list that select a page; all others filter by the column of the same name."""
 
@@ -52,18 +58,37 @@ class Resource(Protocol):
     def build(self, services: Services) -> Responder:
         """What answers such requests."""
 
+    def describe(self) -> Operation:
+        """The row for the OpenAPI document."""
+
+
+class ResourceRoute(Route):
+    """The route of one path, with its rows of the table."""
+
+    def __init__(self, made: Route, rows: Sequence[Resource]) -> None:
+        super().__init__(made.path, made.endpoint, methods=list(made.methods or ()))
+        self.rows = rows
+
 
 def build_routes(resources: Iterable[Resource], services: Services) -> list[Route]:
     """The routes of a table, one for each path: so the answer 405 names all methods of that path.
 
     Starlette takes the first path that fits: a longer path must come before one that ends with `{…:path}`.
     """
-    paths: dict[str, dict[str, Responder]] = {}
+    paths: dict[str, dict[str, Resource]] = {}
     for resource in resources:
-        paths.setdefault(resource.path, {})[resource.method] = resource.build(services)
-    return [
-        service_route(path, _dispatch(answers), services.authorize, list(answers)) for path, answers in paths.items()
-    ]
+        paths.setdefault(resource.path, {})[resource.method] = resource
+    routes: list[Route] = []
+    for path, rows in paths.items():
+        answers = {method: row.build(services) for method, row in rows.items()}
+        route = service_route(path, _dispatch(answers), services.authorize, list(answers))
+        routes.append(ResourceRoute(route, list(rows.values())))
+    return routes
+
+
+def list_operations(routes: Iterable[BaseRoute]) -> list[Operation]:
+    """What the tables say of these routes; nothing of routes that are in no table."""
+    return [row.describe() for route in routes if isinstance(route, ResourceRoute) for row in route.rows]
 
 
 def _dispatch(answers: Mapping[str, Responder]) -> Responder:
@@ -80,6 +105,11 @@ class Read:
     path: str
     function: Callable[..., object]
     method: str = "GET"
+    answer: Any = None
+    """The type of the record; None: what the annotation of the function says."""
+
+    def describe(self) -> Operation:
+        return _describe(self, {200: self.answer or find_answer(self.function)})
 
     def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
@@ -107,6 +137,15 @@ class Write:
     """Called before the transaction, with the ids and the body."""
     after: Callable[..., Awaitable[None]] | None = field(default=None, kw_only=True)
     """Called after the transaction, with the same."""
+
+    def describe(self) -> Operation:
+        returned, new = find_answer(self.function), False
+        if get_origin(returned) is tuple and get_args(returned)[1:] == (bool,):
+            returned, new = get_args(returned)[0], True
+        if returned is type(None):
+            return _describe(self, {204: None})
+        shown = find_answer(self.show) or returned
+        return _describe(self, {self.status: shown, **({201: shown} if new else {})})
 
     def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
@@ -137,6 +176,9 @@ class Send:
     function: Callable[..., Awaitable[None]]
     body: type[msgspec.Struct] | None = None
     method: str = "POST"
+
+    def describe(self) -> Operation:
+        return _describe(self, {204: None})
 
     def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
@@ -171,6 +213,15 @@ class Listing:
     name: str = "items"
     """The name of the list in the answer."""
     method: str = "GET"
+    answer: Any = None
+    """The type of a record; None: what the annotation of `show` says."""
+
+    def describe(self) -> Operation:
+        item, cursor = self.answer or find_answer(self.show), find_cursor(self.query)
+        page = defstruct(
+            f"{getattr(item, '__name__', '')}Page", [(self.name, GenericAlias(list, (item,))), ("next", cursor | None)]
+        )
+        return _describe(self, {200: page})
 
     def build(self, services: Services) -> Responder:
         async def answer(request: Request) -> Response:
@@ -211,6 +262,46 @@ class Listing:
             wanted.append(order < position if newest_first else order > position)
         rows = select(self.table) if self.rows is None else self.rows
         return rows.where(*wanted).order_by(order.desc() if newest_first else order)
+
+
+# What the rows say of themselves.
+
+
+def _describe(row: Any, answers: Mapping[int, Any]) -> Operation:
+    function = getattr(row, "function", None)
+    path = PLACEHOLDER.sub(r"{\1}", row.path)
+    words = re.findall(r"[A-Za-z0-9]+", path)
+    return Operation(
+        id="".join([row.method.lower(), *(word[:1].upper() + word[1:] for word in words)]),
+        method=row.method.lower(),
+        path=f"/api{path}",
+        summary=_summarize(function) or f"{'List' if isinstance(row, Listing) else 'Read'} {path.strip('/')}.",
+        query=getattr(row, "query", None),
+        body=getattr(row, "body", None),
+        body_required=True,
+        answers=answers,
+    )
+
+
+def _summarize(function: Any) -> str:
+    """The first line of a function's text, without what only its caller in Python has to know."""
+    while isinstance(function, partial):
+        function = function.func
+    text = (getattr(function, "__doc__", None) or "").strip().partition("\n")[0]
+    return _FOR_PYTHON.sub("", text).strip()
+
+
+def find_answer(function: Any) -> Any:
+    """The type that a function's annotation says it returns; None if it has none."""
+    while isinstance(function, partial):
+        function = function.func
+    return get_type_hints(function).get("return") if callable(function) else None
+
+
+def find_cursor(query: type[msgspec.Struct]) -> Any:
+    """The type of the parameter that selects a page."""
+    hints = get_type_hints(query, include_extras=True)
+    return next(hints[name] for name in ("after", "before") if name in hints)
 
 
 # What the answers are made of; also for routes that are in no table.

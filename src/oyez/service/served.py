@@ -54,7 +54,8 @@ from oyez.service.own_loop import LoopBoundLog, OwnLoop
 from oyez.service.pages import page_routes
 from oyez.service.redis_emitter.consumer import EmitterConsumer
 from oyez.service.redis_emitter.decoder import DEFAULT_KEY
-from oyez.service.server_api.openapi import openapi_route
+from oyez.service.resources import list_operations
+from oyez.service.server_api.openapi import OpenApi
 from oyez.service.server_api.sockets import SocketsApi
 from oyez.service.system import Services, System, SystemServices, build_services
 from oyez.service.webhooks.api import webhook_routes
@@ -107,8 +108,8 @@ class Served:
         self.outbox = self._build_outbox()
         self.members = Members(system.name, self._database, system.contract)
         self._stored_stays = DatabaseStays(system.contract, self._database, self.outbox, shared.time.now)
-        self._backends = self._build_backends()
-        self.own: SystemServices = self._backends.extend(build_services(system, self._build_services()))
+        self.backends = self._build_backends()
+        self.own: SystemServices = self.backends.extend(build_services(system, self._build_services()))
         check_room_hooks(system.contract, self.own.rooms)
         self.stays: Stays | None = self._build_stays()
         """None if nothing in the system depends on who is in a room."""
@@ -123,6 +124,7 @@ class Served:
         limits, authorize = settings.limits, self._authorize
         # The same for all writes of a system, so that each of them honours the key.
         writes = [self._honour_keys(authorize)]
+        openapi = OpenApi(contract, __version__, list_operations(self.own.routes))
         sockets = SocketsApi(
             prefix,
             contract,
@@ -140,7 +142,7 @@ class Served:
             nodes_route(prefix, self.server.membership, authorize),
             presence_route(prefix, contract, self._find_presence, authorize),
             *sockets.build_routes(),
-            openapi_route(prefix, contract, __version__, authorize),
+            openapi.build_route(prefix, authorize),
             present_route(prefix, contract, self._stored_stays.find_present, authorize),
             *webhook_routes(
                 prefix, self.webhooks, self._authorize_webhooks, limits, [self._honour_keys(self._authorize_webhooks)]
@@ -148,7 +150,7 @@ class Served:
         ]
         if settings.serves_docs:
             routes += document_routes(prefix, contract, self.server.origins)
-            routes += page_routes(prefix, contract, settings, self._shared.signer)
+            routes += page_routes(prefix, contract, settings, self._shared.signer, openapi)
         return [*routes, Mount(f"{prefix}/api", routes=list(self.own.routes), middleware=writes)]
 
     def _authorize_publications(self, key: str) -> Caller:
@@ -285,7 +287,7 @@ class Served:
             welcomes=Welcomes(contract, own.rooms, self.log, self.outbox.appended),
             find_present=self._stored_stays.find_present,
             guests=Guests(shared.secret.value, self.system.name),
-            ask_backend=self._backends.decide,
+            ask_backend=self.backends.decide,
             check_revoked=self.revoked.check,
             time=shared.time,
         )

@@ -36,6 +36,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """True if the console can make tokens: only in development mode."""
     documents: Sequence[str] = (CONTRACT,)
     """The names of the documents beside the page, for programs."""
+    openapi: str | None = None
+    """The address of the OpenAPI document, relative to the page; None: there is none beside it."""
+    retention: float | None = None
+    """Seconds for which a client can recover what it missed; None: another server knows it."""
+    max_event_bytes: int | None = None
+    """Bytes of an event's data, if the event has no limit of its own; None as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +89,10 @@ def _find_origins(address: str) -> list[str]:
 class DocsEndpoint:
     """The answers at `/{system}/docs`, and below it those for the files."""
 
-    def __init__(self, name: str, description: str, documents: Sequence[str], *, makes_tokens: bool) -> None:
+    def __init__(self, name: str, description: str, options: Options) -> None:
         self._name = name
         self._description = description
-        self._options = Options(server="./", publishes=True, makes_tokens=makes_tokens, documents=documents)
+        self._options = options
         self._page: tuple[File, dict[str, str]] | None = None
         """Made when it is asked for: a server that nobody asks reads no files."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.openapi.models import OpenAPI
+from starlette.routing import Route
 
 from oyez.client import connect
 from oyez.contract import CamelPayload, Contract, Id, Presence, anyone, member, own
@@ -116,6 +117,60 @@ def test_the_document_of_each_system_is_valid(name: str) -> None:
         placeholders = {part.strip("{}") for part in path.split("/") if part.startswith("{")}
         for operation in methods.values():
             assert placeholders == {one["name"] for one in operation["parameters"] if one["in"] == "path"}
+
+
+SHIPPED = ["quotes", "bookings", "qscrap", "fixrx", "rez"]
+
+
+async def test_it_has_the_own_routes_of_every_system_that_ships(tmp_path: Path) -> None:
+    async with serve(Oyez([load_system(name) for name in SHIPPED], Settings(oyez_data=str(tmp_path)))) as market:
+        for name in SHIPPED:
+            document = (await market.call("GET", f"/{name}/openapi.json")).json()
+            OpenAPI.model_validate(document)
+            known = {f"#/components/schemas/{one}" for one in document["components"]["schemas"]}
+            assert find_references(document) <= known
+            own = market.oyez.systems[name].own.routes
+            served = {
+                (method.lower(), f"/{name}/api{route.path.replace(':path', '')}")
+                for route in own
+                if isinstance(route, Route)
+                for method in (route.methods or set()) - {"HEAD"}
+            }
+            documented = {(method, path): one for path, all in document["paths"].items() for method, one in all.items()}
+            assert served and served == {key for key in documented if f"/{name}/api/" in key[1]}
+            for (method, _), operation in documented.items():
+                assert operation["summary"] and operation["security"]
+                answers = [answer for status, answer in operation["responses"].items() if status[0] == "2"]
+                assert answers and all(
+                    "content" in answer or operation["responses"].get("204") == answer for answer in answers
+                )
+                if method == "put" and "/api/" in str(operation):
+                    assert operation["requestBody"]
+
+
+async def test_real_answers_of_own_routes_fit_the_document(tmp_path: Path) -> None:
+    async with serve(Oyez([load_system("rez")], Settings(oyez_data=str(tmp_path)))) as market:
+        document = (await market.call("GET", "/rez/openapi.json")).json()
+        checks: list[tuple[str, Any, Any]] = []
+
+        async def ask(method: str, path: str, template: str, body: Any = None) -> Any:
+            responses = document["paths"][f"/rez/api{template}"][method]["responses"]
+            answer = await market.call(method.upper(), f"/rez/api{path}", body)
+            described = responses[str(answer.status_code)]
+            content = described["content"][answer.headers["content-type"]]
+            checks.append((f"{method} {template} {answer.status_code}", content["schema"], answer.json()))
+            return answer.json()
+
+        store = {"name": "Copper Pot", "isOnline": True}
+        await ask("put", "/stores/s-1", "/stores/{storeId}", store)
+        await ask("put", "/stores/s-1", "/stores/{storeId}", store)
+        agent = {"name": "Delivery desk", "department": "Orders", "status": "online"}
+        await ask("put", "/agents/a-1", "/agents/{agentId}", agent)
+        await ask("get", "/agents/a-1", "/agents/{agentId}")
+        await ask("get", "/orders", "/orders")
+        await ask("get", "/orders/none", "/orders/{orderId}")
+        await ask("put", "/orders/o-1", "/orders/{orderId}", {"orderNumber": "N-1", "customerId": "u-1"})
+    check_schemas(document, checks)
 
 
 async def test_it_lists_every_route_of_the_server(market: Market) -> None:

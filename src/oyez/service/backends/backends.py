@@ -4,7 +4,7 @@ The runtime does not know the difference: a command passes its limits, rights an
 asks the back end.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -72,6 +72,11 @@ class Backends:
         self._callers = {
             backend: BackendCaller(backend, settings.backends[backend.name], connections) for backend in backends
         }
+
+    @property
+    def callers(self) -> Collection[BackendCaller]:
+        """The callers of the back ends, one each."""
+        return self._callers.values()
 
     def extend(self, own: SystemServices) -> SystemServices:
         """The system's functions, and those that ask back ends. Raises ContractError if there are two for one place."""

@@ -5,6 +5,7 @@ none while the back end is away. It does not know what the requests mean.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.backends import Backend
 from oyez.errors import UNAVAILABLE, OyezError, RefusedError
 from oyez.logger import get_logger
-from oyez.service.backends.circuit import Circuit
+from oyez.service.backends.circuit import Circuit, State
 from oyez.service.backends.connections import BackendConnections
 from oyez.settings import BackendSettings
 
@@ -93,6 +94,13 @@ class BackendCaller:
         self._waiting = 0
         self._circuit = Circuit(settings.circuit_failures, settings.circuit_pause)
         self._sparse = SparseLog(logger, interval=10.0)
+        self.results: Counter[str] = Counter()
+        """The number of requests by their result: answered, failed or late; away or busy if none was sent."""
+
+    @property
+    def is_away(self) -> bool:
+        """True if requests are refused because the back end has failed, until it answers one."""
+        return self._circuit.state is not State.CLOSED
 
     async def call(self, message: Message) -> bytes:
         """The body of the answer, at most `max_answer_bytes`.
@@ -101,6 +109,7 @@ class BackendCaller:
         another status, or with too much.
         """
         if self._turns.locked() and self._waiting >= self.settings.max_queue:
+            self.results["busy"] += 1
             self._sparse.warning("requests are refused: too many wait for the back end", backend=self.name)
             raise RefusedError(UNAVAILABLE, BUSY, retry_after=RETRY_AFTER)
         limit = asyncio.timeout_at(message.deadline)
@@ -134,6 +143,7 @@ class BackendCaller:
         while True:
             attempt += 1
             if wait := self._circuit.try_acquire(clock()):
+                self.results["away"] += 1
                 raise RefusedError(UNAVAILABLE, AWAY, retry_after=round(wait, 3))
             try:
                 return await self._attempt(message, attempt)
@@ -162,7 +172,7 @@ class BackendCaller:
             raise
         except BaseException:
             if clock() >= message.deadline:
-                self._report_failure(clock(), "it has not answered in time")
+                self._report_failure(clock(), "it has not answered in time", "late")
             else:
                 self._circuit.abandon(clock())
             raise
@@ -170,10 +180,12 @@ class BackendCaller:
         return body
 
     def _report_success(self) -> None:
+        self.results["answered"] += 1
         if self._circuit.succeed():
             logger.info("a back end is back", backend=self.name)
 
-    def _report_failure(self, now: float, reason: str) -> None:
+    def _report_failure(self, now: float, reason: str, result: str = "failed") -> None:
+        self.results[result] += 1
         if self._circuit.fail(now):
             logger.error("a back end is away: its requests are refused for a while", backend=self.name, reason=reason)
 

@@ -3,6 +3,7 @@
 The schemas are made from the types that the routes decode, and from the contract.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ from starlette.routing import Route
 
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract, Event
-from oyez.contract.types import Payload
+from oyez.contract.types import Id, Payload
 from oyez.documents.json_schema import PREFIX, Schema, Schemas
+from oyez.errors import FORBIDDEN, INVALID_DATA, TOKEN_INVALID, TOKEN_MISSING, UNAVAILABLE, Refusal
 from oyez.runtime.http import Authorize, service_route
 from oyez.service.auth.tokens import PUBLISH, WEBHOOKS
 from oyez.service.server_api.operations import (
@@ -21,6 +23,7 @@ from oyez.service.server_api.operations import (
     OPERATIONS,
     PATH_PARAMETERS,
     Operation,
+    Parameter,
     Problem,
     Published,
     PublishedList,
@@ -33,11 +36,11 @@ KEYS = {PUBLISH: ("serviceKey", ""), WEBHOOKS: ("webhooksKey", f" --scope {WEBHO
 """By the scope of a service key: its name in the document, and the flag that makes one."""
 
 
-def build_openapi(contract: Contract, version: str) -> dict[str, Any]:
-    """The document of a system. `version` is that of Oyez."""
+def build_openapi(contract: Contract, version: str, own: Sequence[Operation] = ()) -> dict[str, Any]:
+    """The document of a system with these operations of its `own`. `version` is that of Oyez."""
     maker = _Maker(contract)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in (*OPERATIONS, *WEBHOOK_OPERATIONS):
+    for operation in (*OPERATIONS, *WEBHOOK_OPERATIONS, *own):
         paths.setdefault(f"/{contract.name}{operation.path}", {})[operation.method] = maker.describe(operation)
     return {
         "openapi": VERSION,
@@ -63,6 +66,12 @@ def build_openapi(contract: Contract, version: str) -> dict[str, Any]:
     }
 
 
+OWN = "/api/"
+"""The beginning of the paths of a system's own routes."""
+_OWN_ROUTE = (TOKEN_MISSING, TOKEN_INVALID, FORBIDDEN, INVALID_DATA, UNAVAILABLE)
+"""Refusals of Oyez on a system's own routes."""
+
+
 class _Maker:
     """Makes the parts of one document."""
 
@@ -82,7 +91,14 @@ class _Maker:
     def describe(self, operation: Operation) -> dict[str, Any]:
         """An operation."""
         in_path = [name.strip("{}") for name in operation.path.split("/") if name.startswith("{")]
-        parameters = [*(PATH_PARAMETERS[name] for name in in_path), *operation.parameters]
+        parameters = [
+            *(
+                PATH_PARAMETERS.get(name) or Parameter(name, "path", "An id.", self._schemas.make(Id))
+                for name in in_path
+            ),
+            *operation.parameters,
+            *self._list_parameters(operation.query),
+        ]
         if operation.method != "get":
             parameters.append(IDEMPOTENCY_KEY)
         answers = {
@@ -95,12 +111,36 @@ class _Maker:
             "summary": operation.summary,
             "security": [{KEYS[operation.scope][0]: []}],
             "parameters": [parameter.describe() for parameter in parameters],
-            "responses": {**answers, "4XX": refused, "5XX": refused},
+            "responses": {**answers, **self._describe_refusals(operation), "4XX": refused, "5XX": refused},
         }
         if operation.body is not None:
             content = {"application/json": {"schema": self._find_schema(operation.body)}}
             described["requestBody"] = {"required": operation.body_required, "content": content}
         return described
+
+    def _list_parameters(self, query: type[msgspec.Struct] | None) -> Iterator[Parameter]:
+        if query is None:
+            return
+        schemas = Schemas()
+        found = move_references(schemas.resolve(schemas.make(query)))
+        for name, schema in found["properties"].items():
+            text = schema.get("description") or f"Only those with this `{name}`."
+            required = name in found["required"]
+            yield Parameter(name, "query", text, schema, required=required)
+
+    def _describe_refusals(self, operation: Operation) -> dict[str, Any]:
+        """The refusals of a system's own route, by status: those of the contract, and the usual ones of Oyez."""
+        by_status: dict[str, list[Refusal]] = {}
+        for refusal in (*_OWN_ROUTE, *self._contract.refusals) if operation.path.startswith(OWN) else ():
+            by_status.setdefault(str(refusal.status), []).append(refusal)
+        return {
+            status: self._describe_answer(
+                "\n".join(f"- `{refusal.code}`: {refusal.message}" for refusal in listed),
+                Problem,
+                "application/problem+json",
+            )
+            for status, listed in sorted(by_status.items())
+        }
 
     def build_schemas(self) -> dict[str, Schema]:
         """The schemas of all classes, and the one of a publication."""
@@ -164,13 +204,21 @@ def _any_of(schemas: list[Schema]) -> Schema:
     return {"anyOf": schemas} if schemas else {"not": {}}
 
 
-def openapi_route(prefix: str, contract: Contract, version: str, authorize: Authorize) -> Route:
-    """`GET {prefix}/openapi.json`, for holders of a service key. The setting `docs` does not hide it."""
-    made: list[bytes] = []
+class OpenApi:
+    """The document of one system, made when it is asked for."""
 
-    async def answer(request: Request) -> Response:
-        if not made:
-            made.append(encode_json(build_openapi(contract, version)))
-        return Response(made[0], media_type="application/json")
+    def __init__(self, contract: Contract, version: str, own: Sequence[Operation]) -> None:
+        self._contract = contract
+        self._version = version
+        self._own = own
+        self._made: bytes | None = None
 
-    return service_route(f"{prefix}/openapi.json", answer, authorize, ["GET"])
+    def build_route(self, prefix: str, authorize: Authorize) -> Route:
+        """`GET {prefix}/openapi.json`, for holders of a service key. The setting `docs` does not hide it."""
+        return service_route(f"{prefix}/openapi.json", self.answer, authorize, ["GET"])
+
+    async def answer(self, request: Request) -> Response:
+        """The document, for anybody who may see it."""
+        if self._made is None:
+            self._made = encode_json(build_openapi(self._contract, self._version, self._own))
+        return Response(self._made, media_type="application/json")

@@ -183,13 +183,15 @@ class Parameter:
     """`path`, `query` or `header`."""
     text: str
     schema: Schema
+    required: bool = False
+    """For others than those in the path, which always are."""
 
     def describe(self) -> dict[str, Any]:
         """The parameter in OpenAPI."""
         return {
             "name": self.name,
             "in": self.place,
-            "required": self.place == "path",
+            "required": self.place == "path" or self.required,
             "description": self.text,
             "schema": self.schema,
         }
@@ -206,10 +208,12 @@ class Operation:
     summary: str
     parameters: tuple[Parameter, ...] = ()
     """Besides those in the path, and `Idempotency-Key`."""
+    query: type[msgspec.Struct] | None = None
+    """A class whose fields are parameters too."""
     body: type[msgspec.Struct] | str | None = None
     """The type of the body, or the name of its schema."""
     body_required: bool = False
-    answers: Mapping[int, type[Payload] | str | None]
+    answers: Mapping[int, Any]
     """By status: the type of the answer, the name of its schema, or None for no body."""
     scope: str = PUBLISH
     """The scope of the service key that it needs."""
@@ -375,4 +379,4 @@ OPERATIONS = (
         answers={200: "Document"},
     ),
 )
-"""Every operation of the server API but those of webhooks. The systems' own routes are in their documents."""
+"""Every operation of the server API but those of webhooks and of the systems' own routes."""

@@ -1,6 +1,7 @@
 """Sends the deliveries of one receiver, one after the other, in the order of the log."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ class Rules:
     """Seconds of failures after which a receiver is disabled."""
 
 
+ACCEPTED, REPEATED, DEAD = "accepted", "repeated", "dead"
+"""The results of an attempt; one that is repeated or dead was not accepted."""
+
+
 class Sender:
     """The sender of one receiver, in the process that leads."""
 
@@ -52,14 +57,18 @@ class Sender:
         *,
         clock: Callable[[], float],
         leads: Callable[[], bool],
+        attempts: Counter[str],
     ) -> None:
-        """`clock` gives seconds since 1970. `leads` is False if another process may lead now."""
+        """`clock` gives seconds since 1970. `leads` is False if another process may lead now. `attempts` are counted by
+        their result.
+        """
         self._system = system
         self._id = id
         self._database = database
         self._rules = rules
         self._clock = clock
         self._leads = leads
+        self._attempts = attempts
         self._woken = asyncio.Event()
         self._stopping = False
 
@@ -117,6 +126,7 @@ class Sender:
         outcome = await self._post(client, receiver, delivery)
         now = self._clock()
         if outcome.error is None:
+            self._attempts[ACCEPTED] += 1
             await self._store(store.succeed, receiver, delivery, now)
             if receiver.failures:
                 logger.info("a webhook receiver accepts events again", **self._describe(receiver))
@@ -138,6 +148,7 @@ class Sender:
         assert outcome.error is not None
         schedule, failures = self._rules.schedule, receiver.failures + 1
         delay = schedule.find_delay(delivery.attempts + 1, outcome.retry_after)
+        self._attempts[DEAD if delay is None else REPEATED] += 1
         await self._store(
             store.fail,
             receiver,

@@ -8,8 +8,10 @@ sends nothing more; an attempt that was under way may then be made twice, with t
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.concurrency.task_set import TaskSet, cancel_tasks
@@ -40,6 +42,16 @@ PRUNE_INTERVAL = 3600.0
 """Seconds between two deletions of old dead letters."""
 CLOSE_SECONDS = 1.0
 """Seconds that the database has to give up the lease when the process stops."""
+
+
+class Backlog(NamedTuple):
+    """The deliveries of all receivers of a system."""
+
+    waiting: int = 0
+    """For receivers that are enabled."""
+    dead: int = 0
+    disabled: int = 0
+    """Number of receivers that are disabled."""
 
 
 class Webhooks:
@@ -77,6 +89,8 @@ class Webhooks:
         self._woken = asyncio.Event()
         self._stopping = False
         self._senders: dict[str, Sender] = {}
+        self.attempts: Counter[str] = Counter()
+        """The attempts that this process has made, by their result: ACCEPTED, REPEATED, DEAD."""
         self._tasks = TaskSet(on_error=self._report)
 
     @asynccontextmanager
@@ -110,6 +124,19 @@ class Webhooks:
         self._woken.set()
         if receiver in self._senders:
             self._senders[receiver].wake()
+
+    async def count(self) -> "Backlog":
+        """What the database holds of all receivers. Raises UnavailableError."""
+        if not self.events:
+            return Backlog()
+        known = await self._list_receivers()
+        counts = await self.database.read(store.count_deliveries, [receiver.id for receiver in known])
+        disabled = {receiver.id for receiver in known if receiver.disabled is not None}
+        return Backlog(
+            waiting=sum(count.waiting for id, count in counts.items() if id not in disabled),
+            dead=sum(count.dead for count in counts.values()),
+            disabled=len(disabled),
+        )
 
     def declares(self, receiver: str) -> bool:
         """True if the settings declare the receiver with this id."""
@@ -207,7 +234,9 @@ class Webhooks:
                 await self.database.run(store.prune_dead, receiver.id, self.clock())
 
     async def _send(self, id: str) -> None:
-        sender = Sender(self.system, id, self.database, self.rules, clock=self.clock, leads=self.leads)
+        sender = Sender(
+            self.system, id, self.database, self.rules, clock=self.clock, leads=self.leads, attempts=self.attempts
+        )
         self._senders[id] = sender
         try:
             await sender.run()

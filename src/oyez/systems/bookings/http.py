@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Table
 from starlette.routing import Route
 
 from oyez.contract import CamelPayload, Id, Payload, Total
-from oyez.service.resources import Listing, Read, Resource, Write, build_routes
+from oyez.service.resources import Listing, Read, Resource, Write, build_routes, find_answer
 from oyez.service.system import Services
 from oyez.service.typing import Typing
 from oyez.systems.bookings import records, transactions
@@ -145,8 +145,16 @@ def _reading(
 ) -> tuple[Resource, Resource]:
     """The rows that list the records of a table, and read one of them."""
     return (
-        Listing(path, page, table, lambda _, row: record(row), table.c.number, rows=ROWS.get(table)),
-        Read(one, lambda connection, id: record(get(connection, table, id))),
+        Listing(
+            path,
+            page,
+            table,
+            lambda _, row: record(row),
+            table.c.number,
+            rows=ROWS.get(table),
+            answer=find_answer(record),
+        ),
+        Read(one, lambda connection, id: record(get(connection, table, id)), answer=find_answer(record)),
     )
 
 

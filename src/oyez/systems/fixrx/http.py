@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from oyez.contract import CamelPayload, Id
-from oyez.service.resources import Listing
+from oyez.service.resources import Listing, find_answer
 from oyez.systems.fixrx.tables import messages, to_message
 
 MAX_PAGE = 200
@@ -31,5 +31,6 @@ RESOURCES = (
         cursor=messages.c.id,
         order=messages.c.number,
         name="messages",
+        answer=find_answer(to_message),
     ),
 )

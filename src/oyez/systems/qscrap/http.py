@@ -80,8 +80,9 @@ def _reading(
             order,
             within,
             get_parent if within is not None else None,
+            answer=record,
         ),
-        Read(f"{path}/{{{column.name}}}", read),
+        Read(f"{path}/{{{column.name}}}", read, answer=record),
     )
 
 

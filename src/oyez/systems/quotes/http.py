@@ -20,11 +20,13 @@ class SupplierBody(CamelPayload):
 
 
 def _put(tx: Transaction, user_id: str, body: SupplierBody) -> tuple[SupplierRecord, bool]:
+    """Store which supplier a user is. True if the user was none."""
     new = put_supplier(tx.connection, user_id, body.supplier_id)
     return SupplierRecord(user_id=user_id, supplier_id=body.supplier_id), new
 
 
 def _remove(tx: Transaction, user_id: str) -> SupplierRecord:
+    """Remove the supplier of a user, and answer with it."""
     return SupplierRecord(user_id=user_id, supplier_id=remove_supplier(tx.connection, user_id))
 
 

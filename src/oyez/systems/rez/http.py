@@ -15,7 +15,7 @@ from starlette.routing import Route
 from oyez.contract import CamelPayload, Id
 from oyez.errors import LogUnavailableError
 from oyez.service.database.records import to_payload
-from oyez.service.resources import Listing, Read, Resource, Send, Write, build_routes
+from oyez.service.resources import Listing, Read, Resource, Send, Write, build_routes, find_answer
 from oyez.service.system import Services
 from oyez.service.typing import Typing
 from oyez.systems.rez import carts, groups, orders, payloads, stores, support, tables
@@ -75,7 +75,14 @@ def _messages(path: str, within: Column[str], show: Any) -> Listing:
 
     messages = within.table
     return Listing(
-        path, Page, messages, lambda _, row: show(row), messages.c.number, within=within, get_parent=get_parent
+        path,
+        Page,
+        messages,
+        lambda _, row: show(row),
+        messages.c.number,
+        within=within,
+        get_parent=get_parent,
+        answer=find_answer(show),
     )
 
 
@@ -115,7 +122,14 @@ RESOURCES: tuple[Resource, ...] = (
     Read("/tickets/{ticketId}", support.get_ticket),
     Read("/agents/{agentId:path}", support.get_agent),
     Read("/groups/{groupId}", groups.get_group),
-    Listing("/orders", OrdersPage, tables.orders, lambda _, row: orders.to_order(row), tables.orders.c.number),
+    Listing(
+        "/orders",
+        OrdersPage,
+        tables.orders,
+        lambda _, row: orders.to_order(row),
+        tables.orders.c.number,
+        answer=orders.Order,
+    ),
     Listing("/tickets", TicketsPage, tables.tickets, support.to_ticket, tables.tickets.c.number),
     _messages("/tickets/{ticketId}/messages", tables.ticket_messages.c.ticket_id, support.to_message),
     _messages("/groups/{groupId}/messages", tables.group_messages.c.group_id, groups.to_group_message),

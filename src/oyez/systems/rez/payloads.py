@@ -88,7 +88,7 @@ class Subscription(CamelPayload):
     """A channel and its rooms for the caller at the moment."""
 
     channel: Channel
-    rooms: list[str]
+    rooms: list[Annotated[str, Meta(examples=["order:ord-90155"])]]
 
 
 # Offers and deals.

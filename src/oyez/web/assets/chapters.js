@@ -1,11 +1,22 @@
 // The chapters around events and commands: how to connect, roles, rooms, publishing, the server's own events, errors.
-import { Fragment, html } from "./html.js";
+import { Fragment, html, useEffect, useState } from "./html.js";
 import { CodeBlock, Samples } from "./code.js";
-import { describeWho, Fact, ServerEventItem } from "./items.js";
+import { FieldTable } from "./fields.js";
+import { describeWho, ErrorCodes, Fact, ServerEventItem } from "./items.js";
+import { describeRetention } from "./place.js";
 import { Inline, Prose } from "./prose.js";
 import { canPublish, commandForToken, sampleConnect, samplePublish, writeJson } from "./samples.js";
 
-export const Overview = ({ model, documents }) => {
+const RolePicker = ({ model, role, onRole }) =>
+  html`<label class="role-picker">Show what
+    <select value=${role} onChange=${(event) => onRole(event.target.value)}>
+      <option value="" selected=${role === ""}>every role</option>
+      ${model.roles.map((name) => html`<option value=${name} selected=${name === role}>${name}</option>`)}
+    </select>
+    can receive and send</label
+  >`;
+
+export const Overview = ({ model, documents, role, onRole }) => {
   const count = (kind) => model.namespaces.reduce((sum, namespace) => sum + namespace[kind].length, 0);
   const [events, commands, rooms] = ["events", "commands", "rooms"].map(count);
   return html`<section class="overview" id="overview" aria-labelledby="title">
@@ -17,6 +28,7 @@ export const Overview = ({ model, documents }) => {
       <li><strong>${rooms}</strong> ${rooms === 1 ? "kind" : "kinds"} of room</li>
       <li><strong>${model.roles.length}</strong> ${model.roles.length === 1 ? "role" : "roles"}</li>
     </ul>
+    ${model.roles.length > 1 && html`<${RolePicker} model=${model} role=${role} onRole=${onRole} />`}
     <p class="quiet">Version of the contract: <code>${model.version}</code>. For programs:${" "}
       ${documents.map((name, index) => html`${index ? ", " : ""}<a href=${name}>${name}</a>`)}.</p>
   </section>`;
@@ -28,14 +40,14 @@ const describeGuests = (model) => {
   return `A client without a token connects as a guest, with the role \`${model.guests}\`.${soon}`;
 };
 
-export const Connect = ({ model, language, onLanguage, onConsole }) => {
+export const Connect = ({ model, language, onLanguage, onConsole, retention }) => {
   const gateways = model.namespaces.flatMap((namespace) => namespace.gateways.map((gateway) => ({ ...gateway, namespace: namespace.name })));
   const addresses = [
     ["Socket.IO", model.place.origin, `path ${model.place.path}`],
     ["Plain WebSocket", `${model.place.base.href.replace(/^http/, "ws")}ws`, ""],
   ];
   return html`<section id="connect" aria-labelledby="connect-title">
-    <div class="item">
+    <div class="item-body">
       <div class="text">
         <h2 id="connect-title">Connect</h2>
         <p>Any official Socket.IO client of version 3 or 4 connects. Recovery of missed events needs no code.</p>
@@ -58,9 +70,17 @@ export const Connect = ({ model, language, onLanguage, onConsole }) => {
             <p><${Inline} text=${"A client enters all gateways that its role permits, or those that it lists in `auth.gateways`."} /></p>
             ${gateways.map((gateway) => html`<p><${Inline} text=${`\`${gateway.name}\`: a user who ${gateway.who.text}.`} /></p>`)}
           <//>`}
-          <${Fact} name="After a break"><${Inline} text=${"The official JavaScript client reconnects and receives the durable events that it missed, in order. If `socket.recovered` is false, fetch your state again."} /><//>
-          <${Fact} name="If refused"><${Inline} text=${"`connect_error` has the reason: `error.message` for people, `error.data` for programs. Beside those of the example, `error.data` may have details of the error and fields that the system adds."} /><//>
+          <${Fact} name="After a break"><${Inline} text=${`The official JavaScript client reconnects and receives the durable events that it missed, in order. ${describeRetention(retention)} If \`socket.recovered\` is false, fetch your state again.`} /><//>
+          <${Fact} name="If a token ends"><${Inline} text=${"The server closes the connection at the time in its claim `exp`. Connect with a new token."} /><//>
+          <${Fact} name="If refused">
+            <p><${Inline} text=${"`connect_error` has the reason: `error.message` for people, `error.data` for programs."} /></p>
+            <p><${ErrorCodes} codes=${model.refusals.filter(({ where }) => where.includes("connect")).map(({ code }) => code)} model=${model} own=${model.errors.connect_shape === null} /></p>
+          <//>
         </dl>
+        <details class="fold">
+          <summary>Fields of <code>error.data</code></summary>
+          <${FieldTable} schema=${model.connect_error.data} defs=${model.$defs} caption="Fields of the data of connect_error" />
+        </details>
         ${onConsole && html`<p><button type="button" class="try" onClick=${onConsole}>Connect in the console</button></p>`}
       </div>
       <div class="side-code">
@@ -79,12 +99,24 @@ const describeClaims = (model) => [
   ...model.attributes.map((attribute) => `\`${attribute.name}\`: ${attribute.description}. The server finds it when a user connects who ${attribute.who.text}.`),
 ];
 
-export const Roles = ({ model }) =>
+const countFor = (model, kind, role) => model.namespaces.reduce((sum, namespace) => sum + namespace[kind].filter((item) => item.roles.includes(role)).length, 0);
+
+const RoleLink = ({ model, role, onRole }) => {
+  const text = `receives ${countFor(model, "events", role)}, sends ${countFor(model, "commands", role)}`;
+  return html`<button type="button" class="link" onClick=${() => onRole(role)} aria-label=${`${text}: show only this for ${role}`}>${text}</button>`;
+};
+
+export const Roles = ({ model, onRole }) =>
   html`<section id="roles" aria-labelledby="roles-title">
     <h2 id="roles-title">Roles and namespaces</h2>
     <p><${Inline} text=${`The role is in the token.${model.default_role ? ` A token without a role has \`${model.default_role}\`.` : ""}`} /></p>
     <ul class="pills">
-      ${model.roles.map((role) => html`<li><code>${role}</code>${role === model.guests ? " guests" : role === model.default_role ? " default" : ""}</li>`)}
+      ${model.roles.map(
+        (role) => html`<li>
+          <code>${role}</code>${role === model.guests ? " guests" : role === model.default_role ? " default" : ""}${" "}
+          <${RoleLink} model=${model} role=${role} onRole=${onRole} />
+        </li>`,
+      )}
     </ul>
     ${describeClaims(model).map((text) => html`<p><${Inline} text=${text} /></p>`)}
     <div class="scroll" tabindex="0" role="region" aria-label="Table of namespaces">
@@ -94,7 +126,7 @@ export const Roles = ({ model }) =>
           ${model.namespaces.map(
             (namespace) => html`<tr>
               <th scope="row"><a href=${`#${namespace.id}`}><code>${namespace.name}</code></a></th>
-              <td data-label="Who may connect"><span><${Inline} text=${describeWho(namespace.who)} /></span></td>
+              <td data-label="Who may connect"><span><${Inline} text=${describeWho(namespace.who, model)} /></span></td>
               <td data-label="Events">${namespace.events.length}</td>
               <td data-label="Commands">${namespace.commands.length}</td>
             </tr>`,
@@ -141,7 +173,7 @@ export const Rooms = ({ model }) =>
             (room) => html`<div class="card" id=${room.id}>
               <p class="card-title"><code>${room.pattern}</code></p>
               <dl class="facts">
-                <${Fact} name="Who"><${Inline} text=${room.members.kind === "nobody" ? "Only clients that a command of the system, or the server, puts into it." : `${describeWho(room.members)}.`} /><//>
+                <${Fact} name="Who"><${Inline} text=${room.members.kind === "nobody" ? "Only clients that a command of the system, or the server, puts into it." : `${describeWho(room.members, model)}.`} /><//>
                 <${Fact} name="Entered"><${Inline} text=${describeEntry(namespace, room).filter(Boolean).join(" ")} links=${linkCommands(namespace)} /><//>
                 ${room.gateway && html`<${Fact} name="Gateway"><code>${room.gateway}</code><//>`}
                 ${Object.entries(room.values).map(
@@ -156,11 +188,11 @@ export const Rooms = ({ model }) =>
     )}
   </section>`;
 
-export const Publishing = ({ model, language, onLanguage }) => {
+export const Publishing = ({ model, language, onLanguage, limit }) => {
   const events = model.namespaces.flatMap((namespace) => namespace.events).filter(canPublish);
   if (!events.length) return null;
   return html`<section id="publishing" aria-labelledby="publishing-title">
-    <div class="item">
+    <div class="item-body">
       <div class="text">
         <h2 id="publishing-title">Publish</h2>
         <p>A back end publishes events over HTTP with a service key. The server answers after the event is in the log.</p>
@@ -168,6 +200,7 @@ export const Publishing = ({ model, language, onLanguage }) => {
           <${Fact} name="Address"><code>POST ${model.place.events}</code><//>
           <${Fact} name="Key"><${Inline} text=${`\`Authorization: Bearer KEY\`. Make one with \`oyez token ${model.name} --service\`. A service key is the token of a back end: it may publish every event, so clients must not have it.`} /><//>
           <${Fact} name="Body"><${Inline} text=${"`{event, data}`, or a list of them: all or none are published. `to` names rooms, and `*` everyone; `except` names rooms and sockets that do not receive it."} /><//>
+          <${Fact} name="Limit">An event has at most ${(limit ?? 10240).toLocaleString("en")} bytes of data, if it names no other limit.<//>
           <${Fact} name="Answer"><${Inline} text=${"`position` and `rooms`. Errors are `application/problem+json` with a `code`."} /><//>
           <${Fact} name="Retries"><${Inline} text=${"Send the same `Idempotency-Key` again: the event is published once."} /><//>
         </dl>
@@ -177,6 +210,55 @@ export const Publishing = ({ model, language, onLanguage }) => {
         <${CodeBlock} title="Answer" of="publishing" text=${writeJson({ position: "3aec4718.17", rooms: ["…"] })} />
       </div>
     </div>
+  </section>`;
+};
+
+// The operations of the OpenAPI document, in its order: first those of every system, then the system's own records.
+const listOperations = (document, name) =>
+  Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path: path.replace(`/${name}`, ""), ...operation })),
+  );
+
+const Operations = ({ title, operations }) =>
+  operations.length > 0 &&
+  html`<h3>${title}</h3>
+    <div class="scroll" tabindex="0" role="region" aria-label=${title}>
+      <table class="plain operations">
+        <thead><tr><th scope="col">Request</th><th scope="col">Effect</th></tr></thead>
+        <tbody>
+          ${operations.map(
+            ({ method, path, summary }) => html`<tr>
+              <th scope="row"><code>${method} ${path}</code></th>
+              <td data-label="Effect"><span><${Inline} text=${summary} /></span></td>
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`;
+
+export const HttpApi = ({ model, address }) => {
+  const [operations, setOperations] = useState([]);
+  useEffect(() => {
+    if (!address) return;
+    fetch(address)
+      .then((answer) => answer.json())
+      .then((document) => setOperations(listOperations(document, model.name)))
+      // Without the list the page still has the link.
+      .catch(() => setOperations([]));
+  }, [address]);
+  if (!address) return null;
+  const isOwn = ({ path }) => path.startsWith("/api/");
+  return html`<section id="http" aria-labelledby="http-title">
+    <h2 id="http-title">HTTP API</h2>
+    <p>
+      For back ends with a service key: <code>${model.place.base.href.replace(/\/$/, "")}</code> and one of these paths. Parameters, bodies, answers and errors are in
+      the OpenAPI document, <a href=${address}>openapi.json</a>.
+    </p>
+    <details class="fold" open=${operations.length > 0 && operations.length < 12}>
+      <summary>${operations.length} requests</summary>
+      <${Operations} title=${`Records of ${model.name}`} operations=${operations.filter(isOwn)} />
+      <${Operations} title="Server" operations=${operations.filter((operation) => !isOwn(operation))} />
+    </details>
   </section>`;
 };
 
@@ -193,10 +275,22 @@ export const ServerEvents = ({ model }) => {
 
 const PLACES = { connect: "connecting", command: "commands", publish: "publishing" };
 
+const REPEATS = ["id_reused", "already_done", "in_progress"];
+
+// Only where clients can tell these errors from others.
+const describeRepeats = (model) => {
+  const told = REPEATS.every((code) => model.refusals.find((refusal) => refusal.code === code)?.client_code === code);
+  return told ? `${REPEATS.map((code) => `\`${code}\``).join(", ")}: only with an idempotency key.` : "";
+};
+
 export const Errors = ({ model }) =>
   html`<section id="errors" aria-labelledby="errors-title">
     <h2 id="errors-title">Errors</h2>
     <p>If an error is temporary, the same request may succeed later without a change. Otherwise, change the request.</p>
+    <p id="common-errors">
+      Every command may be refused with one of these: <${ErrorCodes} codes=${model.common_errors} model=${model} />
+      <span class="quiet"><${Inline} text=${describeRepeats(model)} /></span>
+    </p>
     <div class="scroll" tabindex="0" role="region" aria-label="Table of errors">
       <table class="plain errors">
         <thead><tr><th scope="col">Code</th><th scope="col">Meaning</th><th scope="col">Occurs when</th><th scope="col">HTTP</th></tr></thead>

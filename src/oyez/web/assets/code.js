@@ -54,17 +54,28 @@ export const CodeBlock = ({ title, of, text, language = "json" }) =>
 
 export const LANGUAGES = { javascript: "JavaScript", typescript: "TypeScript", python: "Python", curl: "curl" };
 
-// One program in several languages. All blocks of the page show the same language.
+// One program in several languages. All blocks of the page show the same language. Of a program that connects first,
+// only the part is shown that differs; the rest folds.
 export const Samples = ({ title, of, samples, language, onLanguage }) => {
   const shown = samples[language] === undefined ? Object.keys(samples)[0] : language;
+  const { part, whole } = typeof samples[shown] === "string" ? { part: samples[shown] } : samples[shown];
+  const label = `${title}, ${of}, ${LANGUAGES[shown]}`;
   return html`<div class="code">
     <div class="code-head">
       <span class="code-title">${title}</span>
       <select aria-label=${`Language: ${title}, ${of}`} value=${shown} onChange=${(event) => onLanguage(event.target.value)}>
         ${Object.keys(samples).map((name) => html`<option value=${name} selected=${name === shown}>${LANGUAGES[name]}</option>`)}
       </select>
-      <${CopyButton} text=${samples[shown]} label=${`Copy: ${title}, ${of}, ${LANGUAGES[shown]}`} />
+      <${CopyButton} text=${part} label=${`Copy: ${label}`} />
     </div>
-    <${Pre} text=${samples[shown]} language=${shown} label=${`${title}, ${of}, ${LANGUAGES[shown]}`} />
+    <${Pre} text=${part} language=${shown} label=${label} />
+    ${whole &&
+    html`<details class="whole">
+      <summary>Whole program</summary>
+      <div class="whole-code">
+        <${CopyButton} text=${whole} label=${`Copy the whole program: ${label}`} />
+        <${Pre} text=${whole} language=${shown} label=${`Whole program: ${label}`} />
+      </div>
+    </details>`}
   </div>`;
 };

@@ -1,13 +1,13 @@
-// An event and a command: what it is, who gets or sends it, its fields; beside that its example and its samples.
+// An event and a command: a row that tells what it is, and below it, when it is opened, its fields, example and samples.
 import { html } from "./html.js";
 import { CodeBlock, Samples } from "./code.js";
 import { FieldTable } from "./fields.js";
 import { linkRooms } from "./model.js";
-import { Inline, Prose } from "./prose.js";
+import { Inline, Name, Prose } from "./prose.js";
 import { canPublish, exampleRoom, samplePublish, sampleReceive, sampleSend, writeJson } from "./samples.js";
 import { options } from "./schema.js";
 
-const DELIVERY = {
+export const DELIVERY = {
   durable: "Stored in order. A client that was away receives it when it returns.",
   volatile: "Not stored. A client that is away misses it, and a slow client may.",
   direct: "Sent to one client as an answer. Not stored.",
@@ -23,6 +23,27 @@ export const Heading = ({ item, label, children }) =>
       <a class="anchor" href=${`#${item.id}`}>${item.name}</a>
     </h3>
   </header>`;
+
+const listFieldNames = (schema, defs) => [...new Set(options(schema, defs).schemas.flatMap((object) => Object.keys(object.properties ?? {})))];
+
+// `cells` are what the heads of the section's columns name: who, and how it is delivered or limited.
+const Row = ({ item, payload, defs, who, chip }) => {
+  const names = listFieldNames(payload, defs);
+  return html`<summary class="row-head">
+    <h3 id=${`${item.id}-title`}><${Name} text=${item.name} /></h3>
+    <span class="row-who"><${Inline} text=${who} /></span>
+    <span class="row-class">${chip}</span>
+    <span class="row-fields">${names.length ? names.map((name, index) => html`${index ? ", " : ""}<code>${name}</code>`) : "none"}</span>
+  </summary>`;
+};
+
+const Item = ({ item, row, children }) =>
+  html`<article class="item" id=${item.id} aria-labelledby=${`${item.id}-title`}>
+    <details>
+      ${row}
+      <div class="item-body">${children}</div>
+    </details>
+  </article>`;
 
 export const Fact = ({ name, children }) => html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`;
 
@@ -41,6 +62,12 @@ const describeTarget = (target) => {
   }
 };
 
+const nameTarget = (target) => {
+  if (target.kind === "everyone") return "everyone";
+  if (target.kind === "caller") return "the client concerned";
+  return target.kind === "socket" ? "one client" : `\`${target.room}\``;
+};
+
 const describeRoom = ({ room, paths }) => {
   if (!paths) return `Room \`${room}\`. The publisher names it.`;
   const fields = Object.entries(paths).map(([name, path]) => `\`{${name}}\` is the field \`${path}\``);
@@ -55,8 +82,10 @@ const describeArguments = (item) => {
 };
 
 // A rule completes "a user who …".
-export const describeWho = (rule) =>
-  rule.text.startsWith("is the user ") ? rule.text.replace("is the user", "The user") : `A user who ${rule.text}`;
+export const describeWho = (rule, model) => {
+  if (rule.kind === "anyone" && model.guests) return "Everyone, also a guest";
+  return rule.text.startsWith("is the user ") ? rule.text.replace("is the user", "The user") : `A user who ${rule.text}`;
+};
 
 const bytes = (count) => `${count.toLocaleString("en")} bytes`;
 
@@ -76,36 +105,43 @@ const OldForms = ({ item, member, model }) =>
 export const EventItem = ({ event, model, language, onLanguage, onTry }) => {
   const positional = describeArguments(event);
   const rooms = linkRooms(model, event.namespace);
-  return html`<article class="item" id=${event.id} aria-labelledby=${`${event.id}-title`}>
+  const chip = html`<${Chip} kind=${event.delivery} text=${event.delivery} title=${DELIVERY[event.delivery]} />`;
+  const row = html`<${Row} item=${event} payload=${event.payload} defs=${model.$defs} who=${event.to.map(nameTarget).join(", ")} chip=${chip} />`;
+  return html`<${Item} item=${event} row=${row}>
     <div class="text">
-      <${Heading} item=${event} label="Event"><${Chip} kind=${event.delivery} text=${event.delivery} title=${DELIVERY[event.delivery]} /><//>
       <${Prose} text=${event.description} />
       <dl class="facts">
         <${Fact} name="Who gets it">
           ${event.to.map((target) => html`<p><${Inline} text=${describeTarget(target)} links=${rooms} /></p>`)}
           ${event.relayed && html`<p>Not the client that sent the command.</p>`}
+          ${model.roles.length > 1 && html`<p class="quiet">Possible for ${listRoles(event.roles, model)}.</p>`}
         <//>
-        <${Fact} name="Delivery">${DELIVERY[event.delivery]}<//>
+        ${event.placeholders.length > 0 && html`<${Fact} name="Name"><${Inline} text=${`In the place of \`{${event.placeholders.join("}`, `{")}}\` is a value, as in \`${event.example_name}\`.`} /><//>`}
         ${event.latest > 0 && html`<${Fact} name="Latest">For ${seconds(event.latest)}, a client that joins the room receives the newest one at once.<//>`}
         ${event.timestamp && html`<${Fact} name="Time"><${Inline} text=${`The server fills in \`${event.timestamp}\` if the publisher omits it.`} /><//>`}
         ${positional && html`<${Fact} name="Arguments"><${Inline} text=${positional} /><//>`}
-        <${Fact} name="Limit">${event.max_bytes ? `${bytes(event.max_bytes)} of data.` : html`The server's limit for events (10,240 bytes by default).`}<//>
+        ${event.max_bytes && html`<${Fact} name="Limit">${bytes(event.max_bytes)} of data.<//>`}
         ${event.unknown_fields === "ignore" && html`<${Fact} name="Other fields">Fields that are not listed are left out, not refused.<//>`}
         ${event.relayed && html`<${Fact} name="Caused by"><${Inline} text=${`The command \`${event.name}\` of another client.`} /><//>`}
       </dl>
       <h4>Fields</h4>
       <${FieldTable} schema=${event.payload} defs=${model.$defs} caption=${`Fields of ${event.name}`} />
       <${OldForms} item=${event} member="payload" model=${model} />
+      <p class="permalink"><a href=${`#${event.id}`}>Link to ${event.name}</a></p>
     </div>
     <div class="side-code">
       <${CodeBlock} title="Example" of=${event.label} text=${event.example_arguments.length ? event.example_arguments.map((value) => writeJson(value)).join("\n") : "(no argument)"} />
       <${Samples} title="Receive" of=${event.label} samples=${sampleReceive(model, event)} language=${language} onLanguage=${onLanguage} />
       ${canPublish(event) &&
-      html`<${Samples} title="Publish" of=${event.label} samples=${samplePublish(model, event)} language=${language} onLanguage=${onLanguage} />
+      html`<details class="fold"><summary>Publish it from a back end</summary>
+          <${Samples} title="Publish" of=${event.label} samples=${samplePublish(model, event)} language=${language} onLanguage=${onLanguage} />
+        </details>
         ${onTry && html`<button type="button" class="try" onClick=${() => onTry({ tab: "publish", item: event, room: exampleRoom(event) })}>Publish it in the console</button>`}`}
     </div>
-  </article>`;
+  <//>`;
 };
+
+const listRoles = (roles, model) => (roles.length === model.roles.length ? "every role" : roles.join(", ") || "no role");
 
 const describeEffect = (command) => [
   command.joins && `The client joins the room \`${command.joins}\`.`,
@@ -127,23 +163,24 @@ export const CommandItem = ({ command, model, language, onLanguage, onTry }) => 
   const positional = describeArguments(command);
   const reply = findReply(command, model.$defs);
   const rooms = linkRooms(model, command.namespace);
-  return html`<article class="item" id=${command.id} aria-labelledby=${`${command.id}-title`}>
+  const values = Object.entries(command.values);
+  const chip = html`<span class="row-limit">${command.limits[0].text}</span>`;
+  const row = html`<${Row} item=${command} payload=${command.schema} defs=${model.$defs} who=${listRoles(command.roles, model)} chip=${chip} />`;
+  return html`<${Item} item=${command} row=${row}>
     <div class="text">
-      <${Heading} item=${command} label="Command" />
       <${Prose} text=${command.description} />
       <dl class="facts">
-        <${Fact} name="Who may send it"><${Inline} text=${`${describeWho(command.who)}.`} /><//>
+        <${Fact} name="Who may send it"><${Inline} text=${`${describeWho(command.who, model)}.`} /><//>
         ${effects.length > 0 && html`<${Fact} name="Effect">${effects.map((text) => html`<p><${Inline} text=${text} links=${rooms} /></p>`)}<//>`}
         <${Fact} name="Limits">
           ${command.limits.map((limit) => html`<p><${Inline} text=${describeLimit(limit)} /></p>`)}
           ${command.max_bytes && html`<p>${bytes(command.max_bytes)} of arguments.</p>`}
         <//>
         ${positional && html`<${Fact} name="Arguments"><${Inline} text=${positional} /><//>`}
-        ${command.idempotent &&
-        html`<${Fact} name="Repeats"><${Inline} text=${"With one more argument, `{idempotencyKey: \"…\"}`, a command that is sent again has its effect once."} /><//>`}
+        ${values.length > 0 && html`<${Fact} name="Values of the example">${values.map(([name, text]) => html`<p><${Inline} text=${`\`${name}\`: ${text}`} /></p>`)}<//>`}
         ${command.unknown_fields === "ignore" && html`<${Fact} name="Other fields">Fields that are not listed are left out, not refused.<//>`}
         <${Fact} name="Errors"><${ErrorLinks} codes=${command.errors} model=${model} /><//>
-        <${Fact} name="Without acknowledgement"><${Inline} text=${`An error arrives as the event \`${command.error_event}\`.`} /><//>
+        ${command.error_event !== model.errors.event && html`<${Fact} name="Without acknowledgement"><${Inline} text=${`An error arrives as the event \`${command.error_event}\`.`} /><//>`}
       </dl>
       <h4>Fields</h4>
       <${FieldTable} schema=${command.schema} defs=${model.$defs} caption=${`Fields of ${command.name}`} />
@@ -151,6 +188,7 @@ export const CommandItem = ({ command, model, language, onLanguage, onTry }) => 
       ${reply &&
       html`<h4>Acknowledgement</h4>
         <${FieldTable} schema=${reply} defs=${model.$defs} caption=${`Fields of the acknowledgement of ${command.name}`} />`}
+      <p class="permalink"><a href=${`#${command.id}`}>Link to ${command.name}</a></p>
     </div>
     <div class="side-code">
       <${Samples} title="Send" of=${command.label} samples=${sampleSend(model, command)} language=${language} onLanguage=${onLanguage} />
@@ -158,22 +196,28 @@ export const CommandItem = ({ command, model, language, onLanguage, onTry }) => 
       <${Outcome} title="Refused" of=${command.label} outcome=${command.acknowledgement.failure} />
       ${onTry && html`<button type="button" class="try" onClick=${() => onTry({ tab: "send", item: command })}>Send it in the console</button>`}
     </div>
-  </article>`;
+  <//>`;
 };
 
+// The errors of this command; those of every command are listed once.
 const ErrorLinks = ({ codes, model }) => {
-  const known = new Map(model.refusals.map((refusal) => [refusal.code, refusal]));
-  const own = codes.filter((code) => known.get(code)?.own);
-  const common = codes.filter((code) => !known.get(code)?.own);
-  const links = (list) => list.map((code) => html`<a class="error-link" href=${`#error-${code}`}>${known.get(code)?.client_code ?? code}</a> `);
+  const common = new Set(model.common_errors);
+  const own = codes.filter((code) => !common.has(code));
   return html`
-    ${own.length > 0 && html`<p>${links(own)}</p>`}
-    <details><summary>${common.length} that every command may have</summary><p>${links(common)}</p></details>
+    ${own.length > 0 && html`<p><${ErrorCodes} codes=${own} model=${model} /></p>`}
+    <p>${own.length ? "And " : ""}<a href="#common-errors">${own.length ? "those of every command" : "Those of every command"}</a>.</p>
   `;
 };
 
+// A contract may give one code to several of Oyez': it is shown once, unless clients receive Oyez' `own` codes.
+export const ErrorCodes = ({ codes, model, own = false }) => {
+  const known = new Map(own ? [] : model.refusals.map((refusal) => [refusal.code, refusal.client_code]));
+  const shown = new Map(codes.map((code) => [known.get(code) ?? code, code]).reverse());
+  return [...shown].reverse().map(([name, code]) => html`<a class="error-link" href=${`#error-${code}`}>${name}</a> `);
+};
+
 export const ServerEventItem = ({ event, model }) =>
-  html`<article class="item" id=${event.id} aria-labelledby=${`${event.id}-title`}>
+  html`<article class="item item-body" id=${event.id} aria-labelledby=${`${event.id}-title`}>
     <div class="text">
       <${Heading} item=${event} label="Server event" />
       <${Prose} text=${event.description} />

@@ -40,6 +40,17 @@ export const buildModel = (contract, place) => {
   return { ...contract, namespaces, own, place, many };
 };
 
+// What a client with this role can receive and send; everything without a role.
+export const restrict = (model, role) => {
+  if (!role) return model;
+  const keep = (items) => items.filter((item) => item.roles.includes(role));
+  const namespaces = model.namespaces.map((namespace) => {
+    const [events, commands] = [keep(namespace.events), keep(namespace.commands)];
+    return { ...namespace, events, commands, eventGroups: group(events), commandGroups: group(commands) };
+  });
+  return { ...model, namespaces };
+};
+
 const findPrefix = (name) => {
   const found = /^([A-Za-z0-9]+)([:./_])./.exec(name);
   return found && !NO_GROUP.has(found[1]) ? { word: found[1], least: MIN_GROUP[found[2]] } : null;
@@ -93,6 +104,7 @@ export const buildIndex = (model) => {
     ["roles", "Roles and namespaces", "rights who"],
     ["rooms", "Rooms", "join leave presence members"],
     ["publishing", "Publish", "http service key post idempotency"],
+    ["http", "HTTP API", "openapi requests records back end rest"],
     ["errors", "Errors", "refusals codes"],
   ].map(([id, title, words]) => entry("page", id, title, [words], ""));
   return [...chapters, ...items, ...own, ...rooms, ...roles, ...errors];

@@ -11,11 +11,14 @@ const listPlaces = (model) => [
   "rooms",
   ...model.namespaces.flatMap((namespace) => [...namespace.eventGroups, ...namespace.commandGroups].flatMap((group) => group.items.map(({ id }) => id))),
   "publishing",
+  "http",
   "server-events",
   "errors",
 ];
 
-// The id of the last place whose beginning is above the upper third of the window.
+const TOP = 100;
+
+// The id of the last place whose beginning is at or above the top of the window, below the bar.
 const useCurrent = (model) => {
   const [current, setCurrent] = useState("overview");
   useEffect(() => {
@@ -23,8 +26,7 @@ const useCurrent = (model) => {
     const places = listPlaces(model);
     const look = () => {
       frame = 0;
-      const line = innerHeight / 3;
-      const passed = places.filter((id) => (document.getElementById(id)?.getBoundingClientRect().top ?? Infinity) < line);
+      const passed = places.filter((id) => (document.getElementById(id)?.getBoundingClientRect().top ?? Infinity) < TOP);
       setCurrent(passed.at(-1) ?? "overview");
     };
     const schedule = () => {
@@ -51,7 +53,7 @@ const keepInView = (link) => {
   if (inner.bottom > outer.bottom) nav.scrollTop += inner.bottom - outer.bottom + 40;
 };
 
-export const Nav = ({ model, open, onClose }) => {
+export const Nav = ({ model, open, onClose, hasHttp }) => {
   const current = useCurrent(model);
   useEffect(() => {
     keepInView(document.querySelector("nav.contents [aria-current]"));
@@ -69,7 +71,8 @@ export const Nav = ({ model, open, onClose }) => {
     <nav class="contents" id="contents" aria-label="Contents" data-open=${open}>
       <ul>
         ${link("overview", "Overview")} ${link("connect", "Connect")} ${link("roles", "Roles and namespaces")} ${link("rooms", "Rooms")}
-        ${publishes && link("publishing", "Publish")} ${link("server-events", "Events of the server")} ${link("errors", "Errors")}
+        ${publishes && link("publishing", "Publish")} ${hasHttp && link("http", "HTTP API")}${" "}
+        ${link("server-events", "Events of the server")} ${link("errors", "Errors")}
       </ul>
       ${model.namespaces.map(
         (namespace) => html`<${Fragment}>

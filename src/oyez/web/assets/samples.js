@@ -1,4 +1,5 @@
-// Programs that connect, receive an event, send a command and publish, in four languages. Each runs as it is copied.
+// Programs that connect, receive an event, send a command and publish, in four languages. Each runs as it is copied;
+// `part` is what differs from the program that connects.
 const JS_INDENT = "  ";
 
 // Values as source code.
@@ -166,6 +167,8 @@ const startCurl = (model, namespace) => {
   );
 };
 
+const CURL_PART = "# URL and SID are those of the program that connects.\n";
+
 export const sampleConnect = (model, namespace) => ({
   javascript: `${startJs(model, namespace)}\n${JS_CONNECTED}${JS_FAILED}`,
   typescript: `${startTs(model, namespace)}\n${JS_CONNECTED}${JS_FAILED}`,
@@ -178,17 +181,19 @@ export const sampleConnect = (model, namespace) => ({
 export const sampleReceive = (model, event) => {
   const names = nameArguments(event);
   const listed = names.join(", ");
-  const js = `\nsocket.on(${writeText(event.name)}, (${listed}) => {\n  console.log(${names.length ? listed : writeText(event.name)});\n});\n${JS_FAILED}`;
+  const name = writeText(event.example_name);
+  const js = `socket.on(${name}, (${listed}) => {\n  console.log(${names.length ? listed : name});\n});\n`;
+  const python = (by) =>
+    `${by}@client.on(${name}, namespace="${event.namespace}")\n${by}async def received(${listed}):\n${by}    print(${listed || name})\n`;
+  const curl = `# 42: an event. 2: a ping, which has to be answered with 3.\nwhile packet=$(curl -sf "$URL&sid=$SID"); do\n  echo "$packet" | tr '\\036' '\\n'\n  [ "$packet" = 2 ] && curl -s "$URL&sid=$SID" -d 3\ndone\n`;
   return {
-    javascript: startJs(model, event.namespace) + js,
-    typescript: startTs(model, event.namespace) + js,
-    python:
-      PYTHON_IMPORT +
-      `\n    @client.on(${writeText(event.name)}, namespace="${event.namespace}")\n    async def received(${listed}):\n        print(${listed || writeText(event.name)})\n\n` +
-      `${connectPython(model, event.namespace)}    await client.wait()\n${PYTHON_END}`,
-    curl:
-      startCurl(model, event.namespace) +
-      `# 42: an event. 2: a ping, which has to be answered with 3.\nwhile packet=$(curl -sf "$URL&sid=$SID"); do\n  echo "$packet" | tr '\\036' '\\n'\n  [ "$packet" = 2 ] && curl -s "$URL&sid=$SID" -d 3\ndone\n`,
+    javascript: { part: js, whole: `${startJs(model, event.namespace)}\n${js}${JS_FAILED}` },
+    typescript: { part: js, whole: `${startTs(model, event.namespace)}\n${js}${JS_FAILED}` },
+    python: {
+      part: python(""),
+      whole: `${PYTHON_IMPORT}\n${python("    ")}\n${connectPython(model, event.namespace)}    await client.wait()\n${PYTHON_END}`,
+    },
+    curl: { part: CURL_PART + curl, whole: startCurl(model, event.namespace) + curl },
   };
 };
 
@@ -196,28 +201,32 @@ export const sampleReceive = (model, event) => {
 
 export const sampleSend = (model, command) => {
   const values = command.example_arguments;
-  const js = `\nconst answer = await socket\n  .timeout(10_000)\n  .emitWithAck(${writeText(command.name)}${writeArguments(values, "  ")});\nconsole.log(answer);\nsocket.disconnect();\n`;
+  const name = command.example_name;
+  const js = `const answer = await socket\n  .timeout(10_000)\n  .emitWithAck(${writeText(name)}${writeArguments(values, "  ")});\nconsole.log(answer);\n`;
+  const jsEnd = "socket.disconnect();\n";
   const space = command.namespace === "/" ? "" : `${command.namespace},`;
+  const curl =
+    `curl -s "$URL&sid=$SID" -d ${quoteShell(`42${space}0${JSON.stringify([name, ...values])}`)}\n` +
+    `curl -s "$URL&sid=$SID" # 43: the acknowledgement\n`;
   return {
-    javascript: startJs(model, command.namespace) + js,
-    typescript: startTs(model, command.namespace) + js,
-    python: PYTHON_IMPORT + connectPython(model, command.namespace) + callPython(command, values) + PYTHON_END,
-    curl:
-      startCurl(model, command.namespace) +
-      `curl -s "$URL&sid=$SID" # 40: connected\n` +
-      `curl -s "$URL&sid=$SID" -d ${quoteShell(`42${space}0${JSON.stringify([command.name, ...values])}`)}\n` +
-      `curl -s "$URL&sid=$SID" # 43: the acknowledgement\n`,
+    javascript: { part: js, whole: `${startJs(model, command.namespace)}\n${js}${jsEnd}` },
+    typescript: { part: js, whole: `${startTs(model, command.namespace)}\n${js}${jsEnd}` },
+    python: {
+      part: callPython(command, values, ""),
+      whole: `${PYTHON_IMPORT}${connectPython(model, command.namespace)}${callPython(command, values, "    ")}    await client.disconnect()\n${PYTHON_END}`,
+    },
+    curl: { part: CURL_PART + curl, whole: `${startCurl(model, command.namespace)}curl -s "$URL&sid=$SID" # 40: connected\n${curl}` },
   };
 };
 
-const callPython = (command, values) => {
+const callPython = (command, values, by) => {
   // A list is sent as one argument, a tuple as several.
-  const written = values.map((value) => writePython(value, "        "));
+  const written = values.map((value) => writePython(value, `${by}    `));
   const data = written.length === 1 ? written[0] : `(${written.join(", ")})`;
-  const argument = written.length ? `        ${data},\n` : "";
+  const argument = written.length ? `${by}    ${data},\n` : "";
   return (
-    `    answer = await client.call(\n        ${writeText(command.name)},\n${argument}        namespace="${command.namespace}",\n        timeout=10,\n    )\n` +
-    "    print(answer)\n    await client.disconnect()\n"
+    `${by}answer = await client.call(\n${by}    ${writeText(command.example_name)},\n${argument}${by}    namespace="${command.namespace}",\n${by}    timeout=10,\n${by})\n` +
+    `${by}print(answer)\n`
   );
 };
 
@@ -239,7 +248,7 @@ export const exampleRoom = (event) => {
 export const canPublish = (event) => event.to.some((target) => target.kind !== "caller");
 
 export const buildRequest = (event, to = exampleRoom(event), data = event.example) => {
-  const request = { event: event.name };
+  const request = { event: event.example_name };
   if (to) request.to = to;
   if (data !== null && data !== undefined) request.data = data;
   return request;

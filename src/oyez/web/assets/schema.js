@@ -88,6 +88,8 @@ export const describeConstraints = (schema, defs) => {
   if (inner && !inner.properties) words.push(...describeRules(inner).map((rule) => rule && `each ${rule}`));
   const fallback = { ...(shared ?? {}), ...own }.default;
   if (fallback !== undefined && fallback !== null) words.push(`default ${show(fallback)}`);
+  const examples = schemas.flatMap((option) => option.examples ?? []);
+  if (examples.length > 1) words.push(`such as ${examples.map(show).join(", ")}`);
   return [...new Set(words.filter(Boolean))];
 };
 

@@ -93,11 +93,16 @@ export const Search = ({ model }) => {
 
 // Go to a place of the page, also if the address names it already, and continue from there with the keyboard.
 export const show = (id) => {
+  history.pushState(null, "", `#${id}`);
+  // The page opens what folds, and shows all roles if the place belongs to another one.
+  dispatchEvent(new HashChangeEvent("hashchange"));
+  requestAnimationFrame(() => focusPlace(id));
+};
+
+const focusPlace = (id) => {
   const target = document.getElementById(id);
   if (!target) return;
-  history.pushState(null, "", `#${id}`);
   target.scrollIntoView();
   target.tabIndex = -1;
   target.focus({ preventScroll: true });
-  dispatchEvent(new HashChangeEvent("hashchange"));
 };

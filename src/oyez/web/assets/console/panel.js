@@ -54,6 +54,7 @@ export const Console = ({ model, options, task, onClose }) => {
   const panel = useRef(null);
   const opened = useRef(null);
   const open = task !== null;
+  const hasCommands = model.namespaces.some((each) => each.name === namespace && each.commands.length);
 
   useEffect(() => {
     if (!task) {
@@ -68,6 +69,14 @@ export const Console = ({ model, options, task, onClose }) => {
     if (task.item && state.phase === "off") setNamespace(task.item.namespace);
     panel.current.querySelector("[role=tab][aria-selected=true]").focus({ preventScroll: true });
   }, [task]);
+  // What one wants after connecting: the command that was chosen before, the first one, or what arrives.
+  useEffect(() => {
+    if (state.phase !== "connected" || tab !== "connect" || !open) return;
+    const eventsFold = document.getElementById("tab-events").offsetParent !== null;
+    const next = command || (!eventsFold && hasCommands) ? "send" : eventsFold ? "events" : "publish";
+    setTab(next);
+    document.getElementById(`tab-${next}`).focus({ preventScroll: true });
+  }, [state.phase]);
   // The page that is left takes its connection along.
   useEffect(() => {
     const leave = () => session.disconnect();

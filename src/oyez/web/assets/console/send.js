@@ -14,6 +14,13 @@ const Picker = ({ label, items, chosen, onChoose, many }) =>
     </select>
   </label>`;
 
+// A name with an id in it: the form has the rest of the arguments.
+const NameField = ({ item, name, onName }) =>
+  item.placeholders.length > 0 &&
+  html`<label class="field"><span>Name <span class="quiet">${item.name}</span></span>
+    <input type="text" spellcheck=${false} value=${name} onInput=${(input) => onName(input.target.value)} />
+  </label>`;
+
 const Result = ({ result }) => {
   const element = useRef(null);
   useEffect(() => void element.current?.scrollIntoView({ block: "nearest" }), [result]);
@@ -28,10 +35,12 @@ const Result = ({ result }) => {
 export const SendTab = ({ model, session, state, item, onItem, onNamespace }) => {
   const commands = useMemo(() => model.namespaces.flatMap((namespace) => namespace.commands), [model]);
   const command = item ?? commands.find(({ namespace }) => namespace === state.namespace) ?? commands[0];
+  const [name, setName] = useState("");
   const [value, setValue] = useState({});
   const [invalid, setInvalid] = useState(false);
   const [result, setResult] = useState(null);
   useEffect(() => {
+    setName(command?.example_name);
     if (command) setValue(toFormValue(command, command.example_arguments));
     setInvalid(false);
     setResult(null);
@@ -45,7 +54,7 @@ export const SendTab = ({ model, session, state, item, onItem, onNamespace }) =>
     setResult(null);
     try {
       const succeeded = (answer) => hasSucceeded(command.acknowledgement.form, answer);
-      const args = await session.send(command.name, toArguments(command, value), succeeded);
+      const args = await session.send(name, toArguments(command, value), succeeded);
       const good = succeeded(args);
       const refusals = good ? [] : findRefusals(model.refusals, args);
       const title = good ? "Acknowledged" : ["Refused", ...refusals.map((refusal) => refusal.client_code)].join(": ");
@@ -56,14 +65,15 @@ export const SendTab = ({ model, session, state, item, onItem, onNamespace }) =>
   };
   return html`<form class="panel-form" onSubmit=${send} autocomplete="off">
     <${Picker} label="Command" items=${commands} chosen=${command} onChoose=${onItem} many=${model.many} />
+    <${NameField} item=${command} name=${name} onName=${setName} />
     <${ValueEditor} key=${command.id} schema=${command.schema} defs=${model.$defs} value=${value} onChange=${setValue} onInvalid=${setInvalid} label="Arguments" />
     ${!ready &&
     html`<p class="hint">
       ${elsewhere ? `This command belongs to ${command.namespace}. ` : "Connect first. "}
       <button type="button" class="link" onClick=${() => onNamespace(command.namespace)}>Go to Connect</button>
     </p>`}
-    <p class="actions"><button type="submit" class="primary" disabled=${!ready || invalid}>Send</button></p>
     <${Result} result=${result} />
+    <p class="actions"><button type="submit" class="primary" disabled=${!ready || invalid}>Send</button></p>
   </form>`;
 };
 
@@ -72,12 +82,14 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
   const event = item ?? events[0];
   const [key, setKey] = useState("");
   const [pasted, setPasted] = useState("");
+  const [name, setName] = useState("");
   const [to, setTo] = useState("");
   const [value, setValue] = useState({});
   const [invalid, setInvalid] = useState(false);
   const [result, setResult] = useState(null);
   useEffect(() => {
     if (event) {
+      setName(event.example_name);
       setValue(fromData(event, event.example));
       setTo(exampleRoom(event) ?? "");
     }
@@ -100,7 +112,7 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
     setResult(null);
     const rooms = to.split(",").map((room) => room.trim()).filter(Boolean);
     const data = toData(event, value);
-    const request = { event: event.name, ...(rooms.length ? { to: rooms.length > 1 ? rooms : rooms[0] } : {}), ...(data === undefined ? {} : { data }) };
+    const request = { event: name, ...(rooms.length ? { to: rooms.length > 1 ? rooms : rooms[0] } : {}), ...(data === undefined ? {} : { data }) };
     const used = key || pasted.trim();
     if (!key) {
       setKey(used);
@@ -121,12 +133,13 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
             ? html`<p><button type="button" class="link" onClick=${make}>Make one for an hour</button></p>`
             : html`<p class="hint">In a terminal: <code>oyez token ${model.name} --service</code></p>`}`}
     <${Picker} label="Event" items=${events} chosen=${event} onChoose=${onItem} many=${model.many} />
+    <${NameField} item=${event} name=${name} onName=${setName} />
     <label class="field"><span>To <span class="quiet">rooms, separated by commas; empty: as the data says</span></span>
       <input type="text" spellcheck=${false} value=${to} onInput=${(input) => setTo(input.target.value)} />
     </label>
     <${ValueEditor} key=${event.id} schema=${event.payload} defs=${model.$defs} value=${value} onChange=${setValue} onInvalid=${setInvalid} label="Data" />
-    <p class="actions"><button type="submit" class="primary" disabled=${!ready}>Publish</button></p>
     <${Result} result=${result} />
+    <p class="actions"><button type="submit" class="primary" disabled=${!ready}>Publish</button></p>
   </form>`;
 };
 
