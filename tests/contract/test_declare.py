@@ -30,7 +30,7 @@ from oyez.contract import (
 )
 from oyez.contract.declare import Namespace
 from oyez.contract.rooms import Room
-from oyez.errors import ContractError
+from oyez.errors import FORBIDDEN, ContractError
 from tests.support.market import BidRejected, Part, Typing, accept_booking, contract, event_of, root
 
 
@@ -98,6 +98,10 @@ def test_a_correct_contract() -> None:
         (lambda made, root, room: made.namespace("x"), "namespace 'x': expected /"),
         (lambda made, root, room: made.user_attribute("a", "b"), "user attribute a: no rule uses it"),
         (lambda made, root, room: made.refusal("forbidden", "No."), "refusal 'forbidden' is declared twice"),
+        (
+            lambda made, root, room: root.command("buy", refusals=[FORBIDDEN])(Do),
+            "command buy: refusals has 'forbidden': list what contract.refusal",
+        ),
         (lambda made, root, room: root.room("x"), "room x: no rule says who may be in it; give members=…"),
         (lambda made, root, room: root.room("x", members=[]), "room x: no rule says who may be in it"),
         (lambda made, root, room: root.room("*", members=anyone()), "room *: a room needs a name of its own"),

@@ -281,3 +281,14 @@ def test_a_command_lists_the_errors_that_it_may_have() -> None:
         for command in namespace["commands"]:
             assert common - set(command["errors"]) <= {"id_reused", "already_done", "in_progress"}
             assert ("already_done" in command["errors"]) == command["idempotent"]
+
+
+def test_a_command_lists_only_the_refusals_that_it_may_have() -> None:
+    [root] = find_description("rez")["namespaces"]
+    errors = {command["name"]: set(command["errors"]) for command in root["commands"]}
+    own = {"unknown_channel", "not_found", "already_there", "illegal_transition"}
+    assert errors["subscribe"] & own == {"unknown_channel"}
+    assert errors["message_read"] & own == {"not_found"}
+    assert errors["join_ticket"] & own == errors["heartbeat"] & own == set()
+    answers = next(each for each in root["commands"] if each["name"] == "subscribe")["acknowledgement"]["failure"]
+    assert "unknown_channel" in str(answers) and "already_there" not in str(answers)

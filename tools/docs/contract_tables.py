@@ -173,6 +173,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "signs_in": "The wire name of the field with a token: see [sign in after connecting]"
             "(#sign-in-after-connecting).",
             "handled_by": "The [back end](backends.md) that handles it, instead of a handler in Python.",
+            "refusals": "Those of the contract's refusals that its handler raises: documents and types list only these."
+            " Without it, any; of a command that only joins or leaves a room, none.",
             "was": "[Old forms](compatibility.md#versions-of-clients), for clients of older versions: `Was` or a list.",
         },
     ),

@@ -111,6 +111,8 @@ class DeclaredCommand:
     """The back end that handles it. None: the default of its namespace, if that has one, or a handler in Python."""
     was: tuple[Was, ...] = ()
     """Its old forms."""
+    refusals: tuple[Refusal, ...] | None = None
+    """Those of the contract's refusals with which its handler refuses; None: any of them."""
 
     @property
     def pattern(self) -> Pattern | None:
@@ -414,6 +416,7 @@ class Namespace:
         unknown_fields: UnknownFields | None = None,
         signs_in: str | None = None,
         handled_by: Backend | None = None,
+        refusals: Sequence[Refusal] | None = None,
         was: Was | Sequence[Was] = (),
     ) -> "Declaration":
         """Declare a command, which clients may send; decorates its fields.
@@ -431,7 +434,8 @@ class Namespace:
         its errors, or what else differs from the contract's errors. `acknowledgements` replace the contract's.
         `max_bytes` is the size of its arguments. With `unknown_fields="ignore"`, fields that the command does not have
         are left out. `signs_in` is the wire name of the field with a token, for a command by which a connected client
-        signs in. `handled_by` is the back end that handles the command, instead of a handler in Python. `was` is the
+        signs in. `handled_by` is the back end that handles the command, instead of a handler in Python. `refusals` are
+        those of the contract's refusals that its handler raises, for documents; without them, any of them. `was` is the
         old form of the command, or a list of them, which clients of older versions send instead.
 
         Call the result with a union of classes if the command has several shapes: each class has a `tag`, and a
@@ -469,6 +473,7 @@ class Namespace:
                     signs_in=signs_in,
                     handled_by=handled_by,
                     was=_list_forms(was),
+                    refusals=None if refusals is None else tuple(refusals),
                 )
             )
             return command

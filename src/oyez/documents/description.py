@@ -5,12 +5,13 @@ Schemas are JSON Schema (2020-12). A reference `#/$defs/Name` leads to `$defs` o
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from oyez.contract.arguments import Arguments, name_values
+from oyez.contract.backends import DecidedBy
 from oyez.contract.claims import Claims
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract, Event
@@ -112,7 +113,17 @@ class _Describer:
 
     def _answers(self, command: DeclaredCommand | None) -> Answers:
         form, errors = self._contract.answers_of(command)
-        return Answers(form, errors, self._contract.refusals, self._schemas)
+        return Answers(form, errors, self._own_refusals(command), self._schemas)
+
+    def _own_refusals(self, command: DeclaredCommand | None) -> Sequence[Refusal]:
+        """The contract's refusals that a command may have; all, if it has a handler and does not say which."""
+        if command is None:
+            return self._contract.refusals
+        if command.refusals is not None:
+            return command.refusals
+        room = command.joins or command.leaves
+        decided = room is not None and any(isinstance(part, DecidedBy) for part in room.rule.parts())
+        return () if room is not None and not decided else self._contract.refusals
 
     def _describe_refusals(self, answers: Answers) -> list[Description]:
         places: Mapping[str, tuple[Refusal, ...]] = {
@@ -251,7 +262,7 @@ class _Describer:
             "who": describe_rule(command.who),
             "roles": find_senders(self._contract.roles, namespace, command),
             "limits": describe_limits(command.limit, command.shared),
-            "errors": [refusal.code for refusal in (*refusals, *self._contract.refusals)],
+            "errors": [refusal.code for refusal in (*refusals, *self._own_refusals(command))],
             "error_event": errors.name,
             "joins": command.joins.pattern if command.joins is not None else None,
             "leaves": command.leaves.pattern if command.leaves is not None else None,

@@ -23,6 +23,10 @@ def check_answers(declared: Declarations) -> Iterator[str]:
     for namespace in declared.namespaces:
         for command in namespace.commands:
             where = f"command {command.name}"
+            for refusal in command.refusals or ():
+                if refusal not in declared.refusals:
+                    shown = getattr(refusal, "code", refusal)
+                    yield f"{where}: refusals has {shown!r}: list what contract.refusal(…) has returned"
             if command.error is not None:
                 yield from (f"{where}: error: {error}" for error in _check_command_errors(command.error, known))
             if command.acknowledgements is not None:

@@ -35,8 +35,8 @@ monitors = admin.room("monitors", members=role("admin"), join="monitor:bookings"
 # Customers: commands. The two commands for tracking are declared with the room.
 
 
-@customer.command("message:send", reply=payloads.MessageStored, limit="60/m")
-@partner.command("message:send", reply=payloads.MessageStored, limit="60/m")
+@customer.command("message:send", reply=payloads.MessageStored, limit="60/m", refusals=[])
+@partner.command("message:send", reply=payloads.MessageStored, limit="60/m", refusals=[])
 class SendMessage(CamelCommand):
     """Send a message to the other side of a shared booking."""
 
@@ -45,7 +45,7 @@ class SendMessage(CamelCommand):
     booking_id: Maybe[Id] = UNSET
 
 
-@customer.command("booking:cancel", reply=payloads.BookingState, limit="20/m")
+@customer.command("booking:cancel", reply=payloads.BookingState, limit="20/m", refusals=[ILLEGAL_TRANSITION])
 class CancelBooking(CamelCommand):
     """Cancel a booking of the caller."""
 
@@ -99,14 +99,16 @@ customer.event("notification:new", to=[customer_user])(payloads.NotificationNew)
 # Partners: commands. `message:send` is the same command as the customer's.
 
 
-@partner.command("booking:accept", arguments="positional", reply=payloads.BookingState, limit="30/m")
+@partner.command(
+    "booking:accept", arguments="positional", reply=payloads.BookingState, limit="30/m", refusals=[ILLEGAL_TRANSITION]
+)
 class AcceptBooking(CamelCommand):
     """Accept a booking that was assigned to the caller."""
 
     booking_id: Id
 
 
-@partner.command("booking:reject", reply=payloads.BookingState, limit="30/m")
+@partner.command("booking:reject", reply=payloads.BookingState, limit="30/m", refusals=[ILLEGAL_TRANSITION])
 class RejectBooking(CamelCommand):
     """Reject a booking that was assigned to the caller."""
 
@@ -114,7 +116,7 @@ class RejectBooking(CamelCommand):
     reason: payloads.Reason
 
 
-@partner.command("booking:status_update", reply=payloads.BookingState, limit="30/m")
+@partner.command("booking:status_update", reply=payloads.BookingState, limit="30/m", refusals=[ILLEGAL_TRANSITION])
 class UpdateBookingStatus(CamelCommand):
     """Change the status of a booking of the caller."""
 
@@ -122,7 +124,7 @@ class UpdateBookingStatus(CamelCommand):
     status: payloads.BookingStatus
 
 
-@partner.command("location:update", limit="60/m", volatile=True)
+@partner.command("location:update", limit="60/m", volatile=True, refusals=[])
 class UpdateLocation(CamelCommand):
     """Send the caller's location to the clients that track one of their active bookings."""
 
@@ -170,7 +172,7 @@ partner.event("notification:new", to=[partner_user])(payloads.NotificationNew)
 # Admins: commands. `monitor:bookings` is declared with the room.
 
 
-@admin.command("request:stats", arguments="positional", limit="30/m")
+@admin.command("request:stats", arguments="positional", limit="30/m", refusals=[])
 class RequestStats(CamelCommand):
     """Request the current statistics. Only the caller receives them."""
 
@@ -235,18 +237,18 @@ admin.event("kyc:submitted", to=[monitors])(payloads.KycSubmitted)
 # All namespaces: typing. The recipient receives the event in any namespace.
 
 
-@customer.command("typing:start", arguments="positional", limit="10/s")
-@partner.command("typing:start", arguments="positional", limit="10/s")
-@admin.command("typing:start", arguments="positional", limit="10/s")
+@customer.command("typing:start", arguments="positional", limit="10/s", refusals=[])
+@partner.command("typing:start", arguments="positional", limit="10/s", refusals=[])
+@admin.command("typing:start", arguments="positional", limit="10/s", refusals=[])
 class StartTyping(CamelCommand):
     """The caller started typing a message to the recipient."""
 
     recipient_id: Id
 
 
-@customer.command("typing:stop", arguments="positional", limit="10/s")
-@partner.command("typing:stop", arguments="positional", limit="10/s")
-@admin.command("typing:stop", arguments="positional", limit="10/s")
+@customer.command("typing:stop", arguments="positional", limit="10/s", refusals=[])
+@partner.command("typing:stop", arguments="positional", limit="10/s", refusals=[])
+@admin.command("typing:stop", arguments="positional", limit="10/s", refusals=[])
 class StopTyping(CamelCommand):
     """The caller stopped typing a message to the recipient."""
 
@@ -267,9 +269,9 @@ admin.event("typing:indicator", to=[admin_user], volatile=True)(payloads.TypingI
 # All namespaces: messages.
 
 
-@customer.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
-@partner.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
-@admin.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m")
+@customer.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m", refusals=[])
+@partner.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m", refusals=[])
+@admin.command("message:mark_read", arguments="positional", reply=payloads.MessageRead, limit="300/m", refusals=[])
 class MarkMessageRead(CamelCommand):
     """Mark a message to the caller as read. Marking it again changes nothing."""
 

@@ -40,7 +40,7 @@ user = root.room("user:{userId}", members=own("userId") & not_role("vendor"), on
 vendor = root.room("vendor:{vendorId}", members=own("vendorId", claim="sub") & role("vendor"), on_connect=True)
 
 
-@root.command("join", reply=Joined)
+@root.command("join", reply=Joined, refusals=[])
 class Join(CamelCommand):
     """Join the caller's own room, named by role and id. Any other room is refused."""
 
@@ -48,7 +48,7 @@ class Join(CamelCommand):
     id: Id
 
 
-@root.command("ping", arguments="positional")
+@root.command("ping", arguments="positional", refusals=[])
 class Ping(CamelCommand):
     """Check that the server answers. The acknowledgement is the answer."""
 
@@ -338,7 +338,7 @@ class Sent(CamelPayload):
     timestamp: Time
 
 
-@root.command("chat:send", who=role("user", "vendor"), limit="5/s", reply=Sent)
+@root.command("chat:send", who=role("user", "vendor"), limit="5/s", reply=Sent, refusals=[])
 class SendMessage(CamelCommand):
     """Send a message: a user writes to a vendor, a vendor to a user."""
 
@@ -346,7 +346,7 @@ class SendMessage(CamelCommand):
     message: Text
 
 
-@root.command("chat:read", who=role("user", "vendor"))
+@root.command("chat:read", who=role("user", "vendor"), refusals=[UNKNOWN_MESSAGE])
 class ReadMessage(CamelCommand):
     """Mark a received message as read. Marking it again changes nothing."""
 

@@ -63,21 +63,21 @@ orders of the user, `cart` for the user's own room."""
 # Connection management.
 
 
-@root.command("subscribe", reply=payloads.Subscription, limit="120/m")
+@root.command("subscribe", reply=payloads.Subscription, limit="120/m", refusals=[UNKNOWN_CHANNEL])
 class Subscribe(CamelCommand):
     """Receive the events of a channel, on this connection and on later ones."""
 
     channel: payloads.Channel
 
 
-@root.command("unsubscribe", reply=payloads.Subscription, limit="120/m")
+@root.command("unsubscribe", reply=payloads.Subscription, limit="120/m", refusals=[UNKNOWN_CHANNEL])
 class Unsubscribe(CamelCommand):
     """Stop receiving the events of a channel."""
 
     channel: payloads.Channel
 
 
-@root.command("heartbeat", limit="60/m")
+@root.command("heartbeat", limit="60/m", refusals=[])
 class Heartbeat(CamelCommand):
     """Check that the server answers. Every 30 seconds is enough."""
 
@@ -227,7 +227,7 @@ root.event("cart_item_released", to=[user])(payloads.CartItemReleased)
 # Support chat: commands. A `userId`, if given, must be the caller's own.
 
 
-@root.command("join_ticket", who=own("userId"), joins=ticket, limit="60/m")
+@root.command("join_ticket", who=own("userId"), joins=ticket, limit="60/m", refusals=[])
 class JoinTicket(CamelCommand):
     """Join the room of a ticket, on this connection only."""
 
@@ -235,7 +235,7 @@ class JoinTicket(CamelCommand):
     user_id: Maybe[Id] = UNSET
 
 
-@root.command("leave_ticket", who=own("userId"), leaves=ticket, limit="60/m")
+@root.command("leave_ticket", who=own("userId"), leaves=ticket, limit="60/m", refusals=[])
 class LeaveTicket(CamelCommand):
     """Leave the room of a ticket."""
 
@@ -243,7 +243,7 @@ class LeaveTicket(CamelCommand):
     user_id: Maybe[Id] = UNSET
 
 
-@root.command("user_typing_start", who=own("userId"), limit="10/s")
+@root.command("user_typing_start", who=own("userId"), limit="10/s", refusals=[])
 class StartTyping(CamelCommand):
     """The caller, a member of the ticket, started typing. The others receive the event of an agent if it is one."""
 
@@ -251,7 +251,7 @@ class StartTyping(CamelCommand):
     user_id: Maybe[Id] = UNSET
 
 
-@root.command("user_typing_stop", who=own("userId"), limit="10/s")
+@root.command("user_typing_stop", who=own("userId"), limit="10/s", refusals=[])
 class StopTyping(CamelCommand):
     """The caller stopped typing in a ticket."""
 
@@ -259,7 +259,7 @@ class StopTyping(CamelCommand):
     user_id: Maybe[Id] = UNSET
 
 
-@root.command("message_read", who=own("userId"), reply=payloads.SupportMessageRead, limit="300/m")
+@root.command("message_read", who=own("userId"), reply=payloads.SupportMessageRead, limit="300/m", refusals=[NOT_FOUND])
 class ReadMessage(CamelCommand):
     """Mark a message of a ticket as read by the caller. Marking it again changes nothing."""
 
