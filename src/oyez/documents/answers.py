@@ -17,6 +17,7 @@ from oyez.contract.types import Payload, Time
 from oyez.documents.json_schema import Schema, Schemas
 from oyez.errors import (
     ALREADY_DONE,
+    BLOCKED,
     FORBIDDEN,
     FORBIDDEN_ROLE,
     FOREIGN_ROOM,
@@ -53,6 +54,7 @@ _REPEATS = (ID_REUSED, ALREADY_DONE, IN_PROGRESS)
 CONNECT_REFUSALS: tuple[Refusal, ...] = (
     *_TOKENS,
     TOKEN_REVOKED,
+    BLOCKED,
     FORBIDDEN,
     FORBIDDEN_ROLE,
     UNKNOWN_NAMESPACE,
@@ -88,7 +90,7 @@ def list_refusals(command: DeclaredCommand) -> tuple[Refusal, ...]:
         *(refusal for refusal in COMMON_REFUSALS if refusal not in repeats),
         *((FORBIDDEN_ROLE,) if roles else ()),
         *((FOREIGN_ROOM, ROOM_REQUIRED) if command.relays is not None else ()),
-        *((*_TOKENS, TOKEN_REVOKED) if command.signs_in else ()),
+        *((*_TOKENS, TOKEN_REVOKED, BLOCKED) if command.signs_in else ()),
     )
 
 
