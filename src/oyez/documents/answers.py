@@ -50,7 +50,8 @@ from oyez.errors import (
 
 _EVERYWHERE = (TOO_LARGE, RATE_LIMITED, UNAVAILABLE, INTERNAL, INVALID_DATA)
 _TOKENS = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE)
-_REPEATS = (ID_REUSED, ALREADY_DONE, IN_PROGRESS)
+REPEAT_REFUSALS: tuple[Refusal, ...] = (ID_REUSED, ALREADY_DONE, IN_PROGRESS)
+"""Refusals of Oyez for a command with an idempotency key."""
 CONNECT_REFUSALS: tuple[Refusal, ...] = (
     *_TOKENS,
     TOKEN_REVOKED,
@@ -77,14 +78,14 @@ COMMON_REFUSALS: tuple[Refusal, ...] = (
     TIMED_OUT,
     UNAVAILABLE,
     INTERNAL,
-    *_REPEATS,
+    *REPEAT_REFUSALS,
 )
 """Refusals of Oyez that do not depend on the command. Those of repeats need an idempotency key."""
 
 
 def list_refusals(command: DeclaredCommand) -> tuple[Refusal, ...]:
     """Refusals of Oyez with which a command may be answered."""
-    repeats = set(() if is_idempotent(command) else _REPEATS)
+    repeats = set(() if is_idempotent(command) else REPEAT_REFUSALS)
     roles = any(isinstance(part, HasRole) for part in command.who.parts())
     return (
         *(refusal for refusal in COMMON_REFUSALS if refusal not in repeats),

@@ -84,7 +84,7 @@ class _Describer:
 
     def describe(self) -> Description:
         contract = self._contract
-        answers = self._answers(None)
+        answers = self._answers(None, self._contract.refusals)
         described: Description = {
             "format": FORMAT,
             "name": contract.name,
@@ -111,14 +111,13 @@ class _Describer:
         described["version"] = hashlib.sha256(encode_json(described)).hexdigest()[:12]
         return described
 
-    def _answers(self, command: DeclaredCommand | None) -> Answers:
+    def _answers(self, command: DeclaredCommand | None, own: Sequence[Refusal]) -> Answers:
+        """The answers in the form of a command, or of the contract, with these refusals of the contract."""
         form, errors = self._contract.answers_of(command)
-        return Answers(form, errors, self._own_refusals(command), self._schemas)
+        return Answers(form, errors, own, self._schemas)
 
-    def _own_refusals(self, command: DeclaredCommand | None) -> Sequence[Refusal]:
+    def _own_refusals(self, command: DeclaredCommand) -> Sequence[Refusal]:
         """The contract's refusals that a command may have; all, if it has a handler and does not say which."""
-        if command is None:
-            return self._contract.refusals
         if command.refusals is not None:
             return command.refusals
         room = command.joins or command.leaves
@@ -250,7 +249,8 @@ class _Describer:
 
     def _describe_error(self, command: DeclaredCommand | None, namespace: Namespace) -> Description:
         named = command or next(iter(namespace.commands), None)
-        return self._answers(command).describe_event(EVENT_REFUSALS, named.name if named is not None else "")
+        answers = self._answers(command, self._contract.refusals)
+        return answers.describe_event(EVENT_REFUSALS, named.name if named is not None else "")
 
     # Commands.
 
@@ -285,7 +285,8 @@ class _Describer:
         self, namespace: Namespace, command: DeclaredCommand, example: Any = None
     ) -> Description:
         """What a command has in each of its forms."""
-        answers, refusals = self._answers(command), list_refusals(command)
+        answers = self._answers(command, self._own_refusals(command))
+        refusals = list_refusals(command)
         made = _make_command_example(command, example)
         return {
             "name": command.name,

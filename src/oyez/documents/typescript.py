@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
+from oyez.documents.answers import REPEAT_REFUSALS
 from oyez.documents.description import Description
 from oyez.documents.json_schema import PREFIX, holds_binary
 from oyez.documents.names import Names, make_title, prefix_of
@@ -22,6 +23,7 @@ RESERVED = frozenset(
         "ArrayBuffer",
         "Binary",
         "CommandErrorCode",
+        "CommonErrorCode",
         "ConnectErrorData",
         "ErrorCode",
         "IdempotencyKey",
@@ -29,11 +31,13 @@ RESERVED = frozenset(
         "Publication",
         "PublishableEvents",
         "Record",
+        "RepeatErrorCode",
         "SignInErrorCode",
         "Uint8Array",
     )
 )
 """Names that a class of a contract cannot have in the file."""
+_REPEATS = tuple(refusal.code for refusal in REPEAT_REFUSALS)
 _SUFFIXES = ("Auth", "ClientToServerEvents", "EmitterEvents", "Room", "ServerToClientEvents")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{\w+\}", re.ASCII)
@@ -125,11 +129,15 @@ class _Writer:
         commands = [command for namespace in description["namespaces"] for command in namespace["commands"]]
         lists = {
             "ErrorCode": [refusal["code"] for refusal in description["refusals"] if "command" in refusal["where"]],
-            "CommandErrorCode": next((each["errors"] for each in commands if not each["signs_in"]), []),
-            "SignInErrorCode": next((each["errors"] for each in commands if each["signs_in"]), []),
+            "CommonErrorCode": _without_repeats(description["common_errors"]) if commands else [],
+            "RepeatErrorCode": list(_REPEATS) if any(each["idempotent"] for each in commands) else [],
+            "CommandErrorCode": [code for each in commands if not each["signs_in"] for code in each["errors"]],
+            "SignInErrorCode": [code for each in commands if each["signs_in"] for code in each["errors"]],
         }
         texts = {
             "ErrorCode": "A code of an error that the event for errors reports.",
+            "CommonErrorCode": "A code of an error with which every command may fail.",
+            "RepeatErrorCode": "A code of an error of a command with an idempotency key.",
             "CommandErrorCode": "A code of an error with which a command may fail.",
             "SignInErrorCode": "A code of an error with which a command may fail that signs the client in.",
         }
@@ -143,6 +151,15 @@ class _Writer:
                 self._codes.setdefault(frozenset(values), name)
         yield from _comment("The `data` of the error that `connect_error` receives.")
         yield f"export type ConnectErrorData = {self._render(description['connect_error']['data'])};\n"
+
+    def _name_codes(self, values: Sequence[Any]) -> Iterator[str]:
+        """The values of an enumeration; the codes that commands share, by the names of their sets."""
+        left = list(dict.fromkeys(values))
+        for codes, name in self._codes.items():
+            if name in ("CommonErrorCode", "RepeatErrorCode") and codes <= set(left):
+                yield name
+                left = [value for value in left if value not in codes]
+        yield from map(json.dumps, left)
 
     def _write_classes(self) -> Iterator[str]:
         written: set[str] = set()
@@ -173,7 +190,7 @@ class _Writer:
         if "const" in schema:
             return json.dumps(schema["const"])
         if "enum" in schema:
-            return self._codes.get(frozenset(schema["enum"])) or _join(map(json.dumps, schema["enum"]))
+            return self._codes.get(frozenset(schema["enum"])) or _join(self._name_codes(schema["enum"]))
         if "anyOf" in schema:
             return _join(self._render(each, indent, published) for each in schema["anyOf"])
         match schema.get("type"):
@@ -484,3 +501,7 @@ def _make_identifier(name: str) -> str:
 
 def _choose_name(name: str, taken: frozenset[str]) -> str:
     return f"{name}Data" if name in taken else name
+
+
+def _without_repeats(codes: Sequence[str]) -> list[str]:
+    return [code for code in codes if code not in _REPEATS]
