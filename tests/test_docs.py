@@ -60,6 +60,7 @@ from tests.support.valkey import ValkeyServer
 
 ROOT = Path(__file__).parent.parent
 OWN = (
+    "admin",
     "architecture",
     "bookings",
     "clients",

@@ -8,7 +8,7 @@ from oyez.service.system import Services, System, SystemServices
 
 contract = Contract("pharmacy", roles=("customer", "staff"), default_role="customer")
 root = contract.namespace("/")
-customer = root.room("customer:{customerId}", members=own("customerId"), on_connect=True)
+customer = root.room("customer:{customerId}", members=own("customerId", claim="sub"), on_connect=True)
 counter = root.room("counter:{number}", members=anyone(), join="join_counter", leave="leave_counter")
 office = root.room("office", members=member() & role("staff"), join="join_office")
 

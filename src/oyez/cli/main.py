@@ -24,6 +24,18 @@ COMMANDS = {
     "token": ("tokens:token", "Print a token of a user, or the key of a back end."),
     "publish": ("publish:publish", "Publish one event, as a back end would: over HTTP."),
     "webhooks": ("webhooks:app", "Keep the receivers of webhooks, and send again what they did not accept."),
+    "users": ("users:users", "List connected users, or show one: sockets, rooms, rights and history."),
+    "rooms": ("rooms:rooms", "List rooms in which clients are, or show one: its rule, its clients and its members."),
+    "events": (
+        "events:events",
+        "Show the newest events of the log, the newest last; with --follow, also those that come.",
+    ),
+    "disconnect": (
+        "disconnect:disconnect",
+        "Disconnect a user, a socket, a room or everyone. Official clients do not return by themselves.",
+    ),
+    "revoke": ("revoke:revoke", "Refuse tokens by their id, user or role, and disconnect their clients."),
+    "keys": ("keys:app", "Make keys of operators; make, list and revoke service keys."),
     "listen": ("listen:listen", "Connect as a user and print each event with its time, name and data."),
     "demo": (
         "demo:demo",

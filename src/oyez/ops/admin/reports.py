@@ -25,8 +25,9 @@ def build_trace(
         text = "The log does not keep this event: it is older than `log_retention`, or it was never stored."
         return EventTrace(event=None, steps=[Step(step="not_stored", text=text)], deliveries=[], missing=[])
     steps = [_show_origin(found), Step(step="stored", text=f"The log has it at position {event.position}.")]
+    # What has no time concerns a client that is still connected.
     clients = sorted(
-        (step for trace in found.values() for step in trace.steps), key=lambda step: (step.user, step.at or "")
+        (step for trace in found.values() for step in trace.steps), key=lambda step: (step.user, step.at or "~")
     )
     steps += clients[:MAX_STEPS]
     if user and not clients:

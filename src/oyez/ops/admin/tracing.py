@@ -81,7 +81,10 @@ class Tracer:
                 continue
             count += 1
             if len(steps) < MAX_STEPS:
-                steps.append(self._show(visit, user, *step))
+                shown = self._show(visit, user, *step)
+                if shown.at is None and shown.step == "delivered" and delivered:
+                    shown = msgspec.structs.replace(shown, at=delivered[0].at)
+                steps.append(shown)
         return LocalTrace(published, delivered, steps, count, self._history.remembers_since)
 
     def _show(self, visit: Visit, user: str, kind: StepKind, text: str, at: float | None) -> Step:

@@ -1,0 +1,62 @@
+"""`oyez disconnect`: disconnects clients of a running server, on all nodes."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from oyez.cli import console
+from oyez.cli.address import FOUND, Target
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
+from oyez.cli.operators import ANYONE, OperatorFlags, admin_client, in_path, name_system, show_answer
+
+
+def disconnect(
+    system: str,
+    /,
+    *,
+    user: str | None = None,
+    socket: str | None = None,
+    room: str | None = None,
+    everyone: Annotated[bool, Parameter(negative="")] = False,
+    namespace: str | None = None,
+    reason: str = "",
+    operator: OperatorFlags = ANYONE,
+    target: Target = FOUND,
+    flags: SettingsFlags = OWN_SETTINGS,
+) -> int:
+    """Disconnect a user, a socket, a room or everyone. Official clients do not return by themselves.
+
+    For example:
+      oyez disconnect orders --user ada
+      oyez disconnect orders --room order:17 --reason "closed by mistake"
+
+    Parameters
+    ----------
+    system
+        The system.
+    user
+        The id of a user.
+    socket
+        The id of a socket.
+    room
+        The name of a room.
+    everyone
+        All clients.
+    namespace
+        Only this namespace.
+    reason
+        Why, for the audit.
+    """
+    body = {
+        "user": user,
+        "socket": socket,
+        "room": room,
+        "everyone": everyone,
+        "namespace": namespace,
+        "reason": reason,
+    }
+    with admin_client(operator, target, flags) as admin:
+        done = admin.request("POST", in_path("systems", name_system(system), "disconnect"), body)
+    if not show_answer(operator, done):
+        console.out.print("disconnected")
+    return 0

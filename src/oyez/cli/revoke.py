@@ -1,0 +1,60 @@
+"""`oyez revoke`: tokens that a running server does not accept any more, on all nodes."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from oyez.cli import console
+from oyez.cli.address import FOUND, Target
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
+from oyez.cli.operators import ANYONE, OperatorFlags, admin_client, in_path, name_system, show_answer
+
+
+def revoke(
+    system: str,
+    /,
+    *,
+    token_id: str | None = None,
+    user: str | None = None,
+    role: str | None = None,
+    until: str | None = None,
+    undo: Annotated[bool, Parameter(negative="")] = False,
+    reason: str = "",
+    operator: OperatorFlags = ANYONE,
+    target: Target = FOUND,
+    flags: SettingsFlags = OWN_SETTINGS,
+) -> int:
+    """Refuse tokens by their id, user or role, and disconnect their clients.
+
+    Tokens of a user or a role that are issued later are accepted.
+
+    For example:
+      oyez revoke orders --user ada
+      oyez revoke orders --token-id 5f0c1e --reason stolen
+      oyez revoke orders --user ada --undo
+
+    Parameters
+    ----------
+    system
+        The system.
+    token_id
+        The id of a token: its claim `jti`.
+    user
+        The id of a user.
+    role
+        A role.
+    until
+        When the last of these tokens ends, such as 2026-01-31T12:00:00Z. [default: as far as the server knows]
+    undo
+        Accept the tokens again.
+    reason
+        Why, for the audit.
+    """
+    body = {"token": token_id, "user": user, "role": role, "reason": reason}
+    action = "restore" if undo else "revoke"
+    with admin_client(operator, target, flags) as admin:
+        path = in_path("systems", name_system(system), action)
+        done = admin.request("POST", path, body if undo else {**body, "until": until})
+    if not show_answer(operator, done):
+        console.out.print("accepted again" if undo else f"revoked until {done['until']}")
+    return 0

@@ -1,0 +1,72 @@
+"""`oyez rooms`: the rooms of a running server in which clients are, and who is in one."""
+
+from oyez.cli import console
+from oyez.cli.address import FOUND, Target
+from oyez.cli.console import printable
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
+from oyez.cli.operators import (
+    ANYONE,
+    MAX_LISTED,
+    OperatorFlags,
+    admin_client,
+    in_path,
+    name_system,
+    show_answer,
+    show_rows,
+    warn_missing,
+)
+
+
+def rooms(
+    system: str | None = None,
+    room: str | None = None,
+    /,
+    *,
+    namespace: str | None = None,
+    search: str = "",
+    operator: OperatorFlags = ANYONE,
+    target: Target = FOUND,
+    flags: SettingsFlags = OWN_SETTINGS,
+) -> int:
+    """List rooms in which clients are, or show one: its rule, its clients and its members.
+
+    For example:
+      oyez rooms
+      oyez rooms orders --search order:
+      oyez rooms orders order:17
+
+    Parameters
+    ----------
+    system
+        The system. [default: all]
+    room
+        The name of the room to show.
+    namespace
+        The namespace, if several have the room.
+    search
+        A part of the names of the rooms to list.
+    """
+    name = name_system(system) if system is not None else None
+    with admin_client(operator, target, flags) as admin:
+        if name is not None and room is not None:
+            found = admin.get(in_path("systems", name, "rooms", room), {"namespace": namespace})
+            if show_answer(operator, found):
+                return 0
+            console.out.print(printable(f"{found['count']} sockets; may be in it who {found['rule']}"))
+            show_rows(
+                ("user", "socket", "role", "address", "node"),
+                [(one["user"], one["id"], one["role"], one["address"], one["node"]) for one in found["sockets"]],
+            )
+            if found["members"] is not None:
+                console.out.print(printable(f"members: {', '.join(found['members']) or 'none'}"))
+        else:
+            query = {"system": name, "namespace": namespace, "search": search, "limit": MAX_LISTED}
+            found = admin.get("/rooms", query)
+            if show_answer(operator, found):
+                return 0
+            rows = [(one["system"], one["namespace"], one["room"], one["sockets"]) for one in found["rooms"]]
+            show_rows(("system", "namespace", "room", "sockets"), rows)
+            if found["next"] is not None:
+                console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
+        warn_missing(found)
+    return 0

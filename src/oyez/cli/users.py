@@ -1,0 +1,84 @@
+"""`oyez users`: the connected users of a running server, and all that its nodes know of one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from oyez.cli import console
+from oyez.cli.address import FOUND, Target
+from oyez.cli.console import printable
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
+from oyez.cli.operators import (
+    ANYONE,
+    MAX_LISTED,
+    OperatorFlags,
+    admin_client,
+    in_path,
+    name_system,
+    show_answer,
+    show_rows,
+    warn_missing,
+)
+
+
+def users(
+    system: str | None = None,
+    user: str | None = None,
+    /,
+    *,
+    search: str = "",
+    operator: OperatorFlags = ANYONE,
+    target: Target = FOUND,
+    flags: SettingsFlags = OWN_SETTINGS,
+) -> int:
+    """List connected users, or show one: sockets, rooms, rights and history.
+
+    For example:
+      oyez users
+      oyez users orders --search ada
+      oyez users orders ada
+
+    Parameters
+    ----------
+    system
+        The system. [default: all]
+    user
+        The id of the user to show.
+    search
+        A part of the ids of the users to list.
+    """
+    name = name_system(system) if system is not None else None
+    with admin_client(operator, target, flags) as admin:
+        if name is not None and user is not None:
+            found = admin.get(in_path("systems", name, "users", user))
+            if not show_answer(operator, found):
+                _show(found)
+            return 0
+        found = admin.get("/users", {"system": name, "search": search, "limit": MAX_LISTED})
+        if show_answer(operator, found):
+            return 0
+        show_rows(
+            ("system", "user", "sockets"), [(one["system"], one["user"], one["sockets"]) for one in found["users"]]
+        )
+        if found["next"] is not None:
+            console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
+        warn_missing(found)
+    return 0
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    for one in found["restrictions"]:
+        console.out.print(printable(f"{one['kind']} until {one['until']}, by {one['by']}: {one['reason']}"))
+    if not found["sockets"]:
+        console.out.print("not connected")
+    for socket in found["sockets"]:
+        line = f"{socket['id']} {socket['namespace']} {socket['role']} {socket['transport']} {socket['address']}"
+        console.out.print(printable(f"{line} node {socket['node']} since {socket['connectedAt']}"))
+        for held in socket["held"]:
+            console.out.print(printable(f"  {held['room']}  ({held['verdict']}: {held['rule']})"))
+    rows = [
+        (one["at"], one["kind"], one["room"] or one["code"] or one["reason"], one["socket"], one["node"])
+        for one in found["history"][:20]
+    ]
+    if rows:
+        show_rows(("at", "what", "about", "socket", "node"), rows)
+    warn_missing(found)
