@@ -33,6 +33,7 @@ CONTENTS = {
     ],
     "Operating": [
         "operating",
+        "admin",
         "operations",
         "deploying",
         "security",
