@@ -1,152 +1,116 @@
-"""Connections to `quotes` that are refused, as official clients see it: tokens, roles and gateways."""
+"""Connections to `quotes` that are refused: tokens, roles and gateways; and what clients cannot send."""
 
-import time
-from functools import partial
 from typing import Any
 
 import pytest
 
+from oyez.client import ConnectRefused
 from oyez.settings import Settings
-from tests.support.js_client import JsClient, JsConnectError, JsDriver
+from oyez.testing import Harness
+from tests.support.js_client import JsConnectError, JsDriver
 from tests.support.served import Served
-from tests.systems import contracts
 
 PATH = "/quotes/socket.io/"
 USER = "user-1"
-example = partial(contracts.example, "quotes")
 OFFER = "quote:offer:received"
-
-
-@pytest.fixture
-async def user(served: Served, js: JsDriver) -> JsClient:
-    """A connected user, who must not receive anything that is refused."""
-    return await js.connect(served.url, path=PATH, auth={"token": served.token(USER)}, transports=["websocket"])
-
-
-async def refused(served: Served, js: JsDriver, **options: Any) -> JsConnectError:
-    with pytest.raises(JsConnectError) as error:
-        await js.connect(served.url, path=PATH, **options)
-    return error.value
+UPDATED = "quote:offer:updated"
 
 
 # Connecting.
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"]])
-async def test_no_token(served: Served, js: JsDriver, transports: list[str]) -> None:
-    error = await refused(served, js, transports=transports)
-    assert error.data["code"] == "token_missing"
+async def test_official_clients_receive_the_code_of_a_refusal(
+    served: Served, js: JsDriver, transports: list[str]
+) -> None:
+    for auth, code in (({}, "token_missing"), ({"token": "nonsense"}, "token_invalid")):
+        with pytest.raises(JsConnectError) as error:
+            await js.connect(served.url, path=PATH, auth=auth, transports=transports)
+        assert error.value.data["code"] == code
 
 
-async def test_a_bad_token(served: Served, js: JsDriver) -> None:
-    good = served.token(USER)
-    for bad in ("nonsense", good[:-4] + "AAAA", served.service_key()):
-        assert (await refused(served, js, auth={"token": bad})).data["code"] == "token_invalid"
+async def test_a_bad_token(oyez: Harness) -> None:
+    await oyez.begin()
+    good, service = oyez.sign_token(USER), oyez.app.signer.sign_service("quotes", None)
+    for bad in ("nonsense", good[:-4] + "AAAA", service):
+        assert (await oyez.expect_refused("token_invalid", auth={"token": bad}))["code"] == "token_invalid"
 
 
-async def test_a_bad_token_in_the_first_place_is_not_skipped(served: Served, js: JsDriver) -> None:
-    error = await refused(
-        served,
-        js,
-        auth={"token": served.token(USER)},
-        transports=["websocket"],
-        extraHeaders={"cookie": "access_token=nonsense"},
-    )
-    assert error.data["code"] == "token_invalid"
+async def test_a_bad_token_in_the_first_place_is_not_skipped(oyez: Harness) -> None:
+    await oyez.begin()
+    auth, headers = {"token": oyez.sign_token(USER)}, {"cookie": "access_token=nonsense"}
+    await oyez.expect_refused("token_invalid", auth=auth, headers=headers)
 
 
-async def test_tokens_are_found_in_the_documents_order(served: Served, js: JsDriver) -> None:
-    tokens = {place: served.token(place) for place in ("cookie", "header", "query", "auth")}
-    places: dict[str, dict[str, Any]] = {
-        "cookie": {"cookie": f"a=b; access_token={tokens['cookie']}"},
-        "header": {"authorization": f"Bearer {tokens['header']}"},
-    }
+async def test_tokens_are_found_in_the_documents_order(oyez: Harness) -> None:
+    await oyez.begin()
+    tokens = {place: oyez.sign_token(place) for place in ("cookie", "header", "query", "auth")}
+    cookie = {"cookie": f"a=b; access_token={tokens['cookie']}"}
+    header = {"authorization": f"Bearer {tokens['header']}"}
     query, auth = {"token": tokens["query"]}, {"token": tokens["auth"]}
     rounds: list[tuple[str, dict[str, Any]]] = [
-        ("cookie", {"extraHeaders": {**places["cookie"], **places["header"]}, "query": query, "auth": auth}),
-        ("header", {"extraHeaders": places["header"], "query": query, "auth": auth}),
+        ("cookie", {"headers": {**cookie, **header}, "query": query, "auth": auth}),
+        ("header", {"headers": header, "query": query, "auth": auth}),
         ("query", {"query": query, "auth": auth}),
         ("auth", {"auth": auth}),
     ]
     for expected, options in rounds:
-        client = await js.connect(served.url, path=PATH, transports=["websocket"], **options)
-        data = example("quote:offer:updated", userId=expected)
-        await served.publish("quote:offer:updated", data)
-        assert await client.expect_event("quote:offer:updated") == [data]
+        client = await oyez.connect(**options)
+        await oyez.publish(UPDATED, user_id=expected)
+        await client.expect_event(UPDATED, user_id=expected)
 
 
-async def test_an_expired_token(served: Served, js: JsDriver) -> None:
-    old = served.token(USER, lifetime=60.0, signed_at=time.time() - 3600)
-    assert (await refused(served, js, auth={"token": old})).data["code"] == "token_expired"
+async def test_the_end_of_a_token_ends_its_connection(oyez: Harness) -> None:
+    await oyez.begin()
+    dying = oyez.sign_token(USER, lifetime=60.0)
+    client = await oyez.connect(token=dying)
+    await oyez.advance(60.0)
+    assert client.connected
+    await oyez.advance(Settings().jwt_leeway + 1.0)
+    await client.expect_disconnect("transport close")
+    await oyez.expect_refused("token_expired", token=dying)
 
 
-async def test_the_end_of_a_token_ends_its_connection(served: Served, js: JsDriver) -> None:
-    # It lives for one second more, the leeway included.
-    dying = served.token(USER, lifetime=1.0, signed_at=time.time() - Settings().jwt_leeway)
-    client = await js.connect(served.url, path=PATH, auth={"token": dying}, transports=["websocket"])
-    await client.expect("disconnect", reason="transport close")
-    assert (await refused(served, js, auth={"token": dying})).data["code"] == "token_expired"
-
-
-async def test_an_unknown_role(served: Served, js: JsDriver) -> None:
-    assert (await refused(served, js, auth={"token": served.token(USER, "emperor")})).data["code"] == "forbidden_role"
-
-
-@pytest.mark.parametrize(
-    ("role", "gateways", "code"),
-    [
+async def test_roles_and_gateways_that_are_not_ones_own(oyez: Harness) -> None:
+    await oyez.expect_refused("forbidden_role", USER, "emperor")
+    cases: list[tuple[str, str | list[str], str]] = [
         ("user", "quote-requests", "forbidden_role"),
         ("admin", ["chat", "quote-requests"], "forbidden_role"),
         ("supplier", "chat,quote-offers", "forbidden_role"),
         ("user", "quote-bids", "unknown_gateway"),
-    ],
-)
-async def test_a_gateway_of_another_role(
-    served: Served, js: JsDriver, role: str, gateways: str | list[str], code: str
-) -> None:
-    auth = {"token": served.token("someone", role), "gateways": gateways}
-    assert (await refused(served, js, auth=auth)).data["code"] == code
+    ]
+    for role, gateways, code in cases:
+        await oyez.expect_refused(code, "someone", role, auth={"gateways": gateways})
+    with pytest.raises(ConnectRefused, match="supplier record"):
+        await oyez.connect("person-s5", "supplier", auth={"gateways": "quote-requests"})
 
 
-async def test_a_gateway_that_needs_a_supplier_record(served: Served, js: JsDriver) -> None:
-    auth = {"token": served.token("person-s5", "supplier"), "gateways": "quote-requests"}
-    error = await refused(served, js, auth=auth)
-    assert "supplier record" in error.message
-
-
-async def test_a_supplier_id_in_the_token_is_not_believed(served: Served, js: JsDriver) -> None:
-    put = await served.request("PUT", "/quotes/api/suppliers/person-s1", {"supplierId": "sup-1"})
-    assert put.status_code in (200, 201)
-    thief = await js.connect(
-        served.url,
-        path=PATH,
-        auth={"token": served.token("thief", "supplier", supplierId="sup-1", supplier_id="sup-1")},
-    )
-    await served.publish("quote:request:created", example("quote:request:created"), "quote-request:supplier:sup-1")
+async def test_a_supplier_id_in_the_token_is_not_believed(oyez: Harness) -> None:
+    put = await oyez.request("PUT", "/quotes/api/suppliers/person-s1", {"supplierId": "sup-1"})
+    assert put.status_code == 201
+    thief = await oyez.connect("thief", "supplier", supplierId="sup-1", supplier_id="sup-1")
+    await oyez.publish("quote:request:created", to="quote-request:supplier:sup-1")
     await thief.expect_nothing()
 
 
-async def test_a_client_receives_events_of_its_gateways_only(served: Served, js: JsDriver) -> None:
-    for options in ({"auth": {"gateways": ["chat"]}}, {"query": {"gateways": "chat"}, "auth": {}}):
-        auth = {"token": served.token(USER), **options.pop("auth")}
-        client = await js.connect(served.url, path=PATH, auth=auth, **options)
-        await served.publish(OFFER, example(OFFER, userId=USER))
-        message = example("chat:message", recipientId=USER)
-        await served.publish("chat:message", message)
-        assert await client.expect_event("chat:message") == [message]
+async def test_a_client_receives_events_of_its_gateways_only(oyez: Harness) -> None:
+    for options in ({"auth": {"gateways": ["chat"]}}, {"query": {"gateways": "chat"}}):
+        client = await oyez.connect(USER, **options)
+        await oyez.publish(OFFER, user_id=USER)
+        await oyez.publish("chat:message", recipient_id=USER)
+        await client.expect_event("chat:message", recipient_id=USER)
         await client.expect_nothing()
 
 
-async def test_a_client_cannot_send_events_or_join(user: JsClient) -> None:
+async def test_a_client_cannot_send_events_or_join(oyez: Harness) -> None:
+    client = await oyez.connect(USER)
     for event in ("chat:message", "join", OFFER):
-        answer = await user.call(event, {"room": "chat:user:user-2"})
+        answer = await client.call(event, {"room": "chat:user:user-2"})
         assert answer["ok"] is False
         assert answer["error"]["code"] == "unknown_event"
         assert answer["error"]["timestamp"].endswith("Z")
-
-
-async def test_without_an_acknowledgement_the_error_comes_as_an_event(user: JsClient) -> None:
-    await user.emit("chat:message", {})
-    (error,) = await user.expect_event("error")
-    assert error["code"] == "unknown_event"
+    # Without an acknowledgement, the error comes as an event.
+    await client.emit("chat:message", {}, ack=False)
+    error = await client.expect_error("unknown_event")
     assert set(error) >= {"code", "message", "timestamp"}
+    assert error["code"] == "unknown_event"
