@@ -51,6 +51,8 @@ MAX_WEBHOOK_DELAY = 7 * 86_400.0
 GROUPS = ("limits", "backends", "webhooks")
 """Settings that are tables in `oyez.toml`: they are no flags."""
 
+MIN_SECRET_BYTES = 32
+"""An HS256 key is at least as long as the hash it makes (RFC 7518, section 3.2)."""
 MAX_DECLARED_BYTES = 500_000
 """Bytes that a contract may allow for one event or command: half of the defaults of `max_payload`, `max_send_buffer`
 and `max_polling_buffer`, so that one message never fills a buffer of a client."""
@@ -287,8 +289,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     port: Annotated[int, Meta(ge=0, le=65535)] = 5001
     """Port to listen on; 0 for any free port."""
     jwt_secret: str | None = None
-    """The HS256 secret that signs and verifies tokens; safer in the environment than as a flag. Unset: a secret that is
-    created in `oyez_data`."""
+    """The HS256 secret that signs and verifies tokens; safer in the environment than as a flag. While it is replaced,
+    the new and the old secret, separated by a space: the first signs, and both verify. Unset: a secret that is created
+    in `oyez_data`."""
     jwt_key_file: str | None = None
     """A PEM or JWK file with the public key (RS256, ES256, Ed25519) that verifies users' tokens."""
     jwks_url: str | None = None
@@ -603,6 +606,13 @@ def clean_text(name: str, text: str) -> str:
             " Remove it; it may be a line break that was pasted."
         )
     return cleaned
+
+
+def split_secret(text: str) -> list[str]:
+    """The secrets in `jwt_secret`, the one that signs first. A text of short words is one secret."""
+    parts = text.split()
+    several = len(parts) > 1 and all(len(part.encode()) >= MIN_SECRET_BYTES for part in parts)
+    return parts if several else [text]
 
 
 def check_origins(origins: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from oyez.runtime.current import Published, current_published, current_user
 from oyez.runtime.entering import Entering
 from oyez.runtime.hooks import Hooks
 from oyez.runtime.replies import Failure, FailureEncoder, explain_failure, list_fields
+from oyez.runtime.sign_in import encode_expiring
 from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.server.namespaces.socket import Socket
@@ -72,7 +73,7 @@ class NamespaceApplication(Application):
         self._failures = failures
         self.usages = context.users
         self.room_observer = room_observer
-        self.expiring_before = hooks.expiring_before if hooks.expiring else 0.0
+        self.expiring_before = hooks.expiring_before
 
     def _accepts(self, namespace: str) -> bool:
         found = self._context.contract.find_namespace(namespace)
@@ -250,8 +251,13 @@ class NamespaceApplication(Application):
 
     def expiring(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         hook, client = self._hooks.expiring, socket.data
-        # A guest has no token: what ends is the time to sign in.
-        return hook(client) if hook and not client.identity.guest else None
+        if client.identity.guest:
+            # A guest has no token: what ends is the time to sign in.
+            return None
+        if hook is not None:
+            return hook(client)
+        client.socket.send(encode_expiring(client.identity.expires_at, socket.namespace.now()))
+        return None
 
     def on_closing(self, socket: Socket, reason: str) -> None:
         client: Client = socket.data

@@ -35,7 +35,7 @@ from oyez.runtime.relays import relaying
 from oyez.runtime.replies import CallerEvents, FailureEncoder
 from oyez.runtime.room_access import AskBackend, FindParts, RoomAccess, refuse_all
 from oyez.runtime.shared_limits import SharedLimits
-from oyez.runtime.sign_in import signing_in
+from oyez.runtime.sign_in import REFRESH, refreshing, signing_in
 from oyez.runtime.usage import Users
 from oyez.runtime.welcome import Welcomes
 from oyez.server.namespaces.room_observer import RoomObserver
@@ -115,6 +115,9 @@ def bind(
             for age, table in enumerate(commands):
                 form = find_form(command.was, contract.versions, age)
                 table[command_in_form(command, form).name] = forms[form]
+        refresh = CommandHandler(REFRESH, refreshing(admission), None, contract, time.sleep)
+        for table in commands:
+            table.setdefault(REFRESH.name, refresh)
 
         def build(named: NamedNamespace, open_named: OpenNamed | None = None) -> NamespaceApplication:
             # Decisions that are pending in one namespace do not concern another one of the same form.
@@ -185,6 +188,7 @@ def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:
     """The limits of all commands, by namespace and name; all unknown names of a namespace share one."""
     limits = {(namespace.name, ""): DEFAULT_LIMIT for namespace in contract.namespaces}
     for namespace in contract.namespaces:
+        limits[namespace.name, REFRESH.name] = REFRESH.limit
         limits |= {(namespace.name, command.name): command.limit for command in namespace.commands}
     return limits
 

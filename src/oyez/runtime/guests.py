@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from oyez.server.types import Guest
+from oyez.settings import split_secret
 
 PREFIX = "guest:"
 """The beginning of a guest's id. No token can state such an id for a user."""
@@ -27,32 +28,41 @@ _SEPARATOR = "."
 
 
 class Guests:
-    """Makes and recognizes the guests of one system. All nodes need the same `secret`."""
+    """Makes and recognizes the guests of one system. All nodes need the same `secret`.
+
+    Of several secrets, the first makes guests, and all recognize them.
+    """
 
     def __init__(self, secret: str, system: str) -> None:
-        self._secret = f"{system}\n{secret}".encode()
+        self._secrets = [f"{system}\n{each}".encode() for each in split_secret(secret)]
 
     def find(self, pid: Any) -> Guest | None:
         """The guest to whom a `pid` belongs; None if it is not one that the server has made for a guest."""
         key = pid.rpartition(_SEPARATOR)[2] if isinstance(pid, str) and len(pid) < MAX_PID else ""
-        if _KEY.fullmatch(key) is None or not hmac.compare_digest(key[_SECRET:], self._prove(key[:_SECRET])):
+        if _KEY.fullmatch(key) is None:
             return None
-        return self._make(key)
+        found = [
+            secret for secret in self._secrets if hmac.compare_digest(key[_SECRET:], _prove(secret, key[:_SECRET]))
+        ]
+        return _make(found[0], key) if found else None
 
     def create(self) -> Guest:
         """A guest that has not been here before."""
         secret = secrets.token_urlsafe(16)
-        return self._make(secret + self._prove(secret))
+        return _make(self._secrets[0], secret + _prove(self._secrets[0], secret))
 
-    def _make(self, key: str) -> Guest:
-        return Guest(PREFIX + self._digest("id", key), _SEPARATOR + key)
 
-    def _prove(self, secret: str) -> str:
-        return self._digest("key", secret)[:_PROOF]
+def _make(secret: bytes, key: str) -> Guest:
+    return Guest(PREFIX + _digest(secret, "id", key), _SEPARATOR + key)
 
-    def _digest(self, purpose: str, text: str) -> str:
-        digest = hmac.digest(self._secret, f"{purpose}\n{text}".encode(), sha256)
-        return urlsafe_b64encode(digest[:16]).decode().rstrip("=")
+
+def _prove(secret: bytes, text: str) -> str:
+    return _digest(secret, "key", text)[:_PROOF]
+
+
+def _digest(secret: bytes, purpose: str, text: str) -> str:
+    digest = hmac.digest(secret, f"{purpose}\n{text}".encode(), sha256)
+    return urlsafe_b64encode(digest[:16]).decode().rstrip("=")
 
 
 MAX_PID = 200

@@ -8,9 +8,12 @@ import inspect
 
 import msgspec
 
+from oyez.contract.codec import encode_json
 from oyez.contract.declare import DeclaredCommand
+from oyez.contract.limits import Limit
+from oyez.contract.policy import anyone
 from oyez.contract.schema import wire_names
-from oyez.contract.types import Command
+from oyez.contract.types import Command, Payload, Time
 from oyez.errors import FORBIDDEN, UNKNOWN_ROOM, RefusedError, is_temporary
 from oyez.protocol.socket_ids import own_room
 from oyez.runtime.admission import Admission
@@ -46,6 +49,60 @@ def signing_in(declared: DeclaredCommand, admission: Admission, handler: Handler
         return await reply if inspect.isawaitable(reply) else reply
 
     return sign_in
+
+
+class Refresh(Command):
+    """A newer token of the same user."""
+
+    token: str
+
+
+class Refreshed(Payload, rename="camel"):
+    """The newer token counts."""
+
+    expires_at: Time | None
+    """When it ends; None if it does not."""
+
+
+REFRESH = DeclaredCommand(
+    namespace="",
+    name="auth:refresh",
+    command=Refresh,
+    who=anyone(),
+    # A token is verified for each. A client sends one before its token ends.
+    limit=Limit.parse("10/m"),
+    arguments="object",
+    reply=Refreshed,
+    signs_in="token",
+)
+"""The command that every namespace has, unless its contract declares another one of this name."""
+
+
+EXPIRING = "oyez:expiring"
+"""The event that warns a client of the end of its token, unless its system has a hook of its own."""
+
+
+def encode_expiring(expires_at: float | None, now: float) -> bytes:
+    """The event EXPIRING for a token that ends at `expires_at`, both in seconds since 1970."""
+    end = expires_at if expires_at is not None else now
+    return encode_json([EXPIRING, {"expiresAt": Time.at(end), "expiresIn": max(0, round(end - now))}])
+
+
+def refreshing(admission: Admission) -> Handler:
+    """The handler of REFRESH: it renews the token of a client that has connected with one."""
+
+    def answer(command: Command, client: Client) -> Refreshed:
+        expires_at = client.identity.expires_at
+        return Refreshed(expires_at=Time.at(expires_at) if expires_at is not None else None)
+
+    sign_in = signing_in(REFRESH, admission, answer)
+
+    def refresh(command: Command, client: Client) -> Reply:
+        if client.identity.guest:
+            raise RefusedError(FORBIDDEN, "You have connected without a token. Connect again with one.")
+        return sign_in(command, client)
+
+    return refresh
 
 
 async def _join_rooms(client: Client, rooms: list[str]) -> None:

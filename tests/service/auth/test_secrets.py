@@ -8,8 +8,8 @@ import pytest
 from joserfc import jwk
 
 from oyez.errors import SettingsError
-from oyez.service.auth.secrets import MIN_SECRET_BYTES, Secret, load_secret
-from oyez.settings import Settings
+from oyez.service.auth.secrets import Secret, load_secret
+from oyez.settings import MIN_SECRET_BYTES, Settings
 
 
 def load_from(folder: str) -> Secret:

@@ -78,6 +78,8 @@ class Key:
     material: jwk.Key = field(repr=False)
     algorithm: Algorithm
     kid: str | None = None
+    older: "tuple[Key, ...]" = ()
+    """Secrets that it replaces, which verify too as long as they are in the settings."""
 
 
 class KeySource(Protocol):

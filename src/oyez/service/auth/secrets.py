@@ -6,7 +6,7 @@ This module knows the setting and the file; `tokens.py` signs with the secret.
 import os
 import secrets
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from joserfc import jwk
@@ -14,10 +14,7 @@ from joserfc import jwk
 from oyez.errors import SettingsError
 from oyez.service.auth.keys import HS256, Key
 from oyez.service.data_folder import check_reachable, explain_rights
-from oyez.settings import Settings, clean_text
-
-MIN_SECRET_BYTES = 32
-"""An HS256 key is at least as long as the hash it makes (RFC 7518, section 3.2)."""
+from oyez.settings import MIN_SECRET_BYTES, Settings, clean_text, split_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +22,7 @@ class Secret:
     """The HS256 secret. `made` is True if this process has just created it in `path`."""
 
     value: str = field(repr=False)
+    """One secret, or several, separated by spaces: the first signs, and all of them verify."""
     path: Path | None = None
     made: bool = False
 
@@ -100,7 +98,12 @@ def _group_bits(path: Path, group: int) -> int:
 
 
 def secret_key(secret: str) -> Key:
-    """The HS256 key of a secret. Raises SettingsError if it is short, or is a public key."""
+    """The HS256 key of a secret, or of several. Raises SettingsError if one is short, or is a public key."""
+    first, *older = [_secret_key(each) for each in split_secret(secret)]
+    return replace(first, older=tuple(older))
+
+
+def _secret_key(secret: str) -> Key:
     if (size := len(secret.encode())) < MIN_SECRET_BYTES:
         raise SettingsError(
             f"The JWT secret has {size} bytes; HS256 needs at least {MIN_SECRET_BYTES}."

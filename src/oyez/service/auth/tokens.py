@@ -21,7 +21,7 @@ from oyez.contract.claims import Claims as ContractClaims
 from oyez.contract.policy import MAX_SUBJECT_LENGTH
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, RefusedError, SettingsError
 from oyez.service.auth.claims import MISSING, USUAL_NAMES, ClaimNames, find_claim, read_claim_names
-from oyez.service.auth.keys import HS256, KeySource, LocalKeys, PublishedKeys, load_key_file
+from oyez.service.auth.keys import HS256, Key, KeySource, LocalKeys, PublishedKeys, load_key_file
 from oyez.service.auth.secrets import Secret, secret_key
 from oyez.settings import Settings
 
@@ -293,11 +293,15 @@ def read_token(token: str, keys: KeySource, asked: int | None = None) -> dict[st
         key = keys.find(kid, algorithm, keys.begun if asked is None else asked)
         if key is None:
             return None
-        if not jws.validate_compact(signed, key.material, registry=key.algorithm):
+        if not any(_is_signed(signed, each) for each in (key, *key.older)):
             raise _invalid("The token's signature does not match.")
         return msgspec.json.decode(signed.payload, type=dict[str, Any])
     except (JoseError, ValueError, TypeError, RecursionError, msgspec.DecodeError):
         raise _invalid("The token is not well-formed: expected a signed JWT, three base64url parts.") from None
+
+
+def _is_signed(signed: Any, key: Key) -> bool:
+    return bool(jws.validate_compact(signed, key.material, registry=key.algorithm))
 
 
 def _read_header(header: Any) -> tuple[str, str | None]:
