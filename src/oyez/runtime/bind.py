@@ -91,7 +91,7 @@ def bind(
     ]
     if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
-    authentication = Authentication(contract, verify, authenticate, settings, check_revoked, time.now)
+    authentication = Authentication(contract, verify, authenticate, settings, check_revoked, time.now, clock)
     guests = guests or Guests(token_hex(), contract.name)
     users = Users(_limits(contract), settings.limits.guests_per_address)
     failures = FailureEncoder(contract.errors, contract.acknowledgements)

@@ -7,7 +7,8 @@ import pytest
 
 from oyez.client import ConnectRefused, connect
 from oyez.errors import RATE_LIMITED, TOKEN_EXPIRED, TOKEN_INVALID, RefusedError, SettingsError
-from oyez.ops.admin.sign_in import FAILURES, SESSION_SECONDS, TOKEN_SECONDS, FailedSignIns, SignIns, hash_key, make_key
+from oyez.ops.admin.sign_in import FAILURES, SESSION_SECONDS, TOKEN_SECONDS, SignIns, hash_key, make_key
+from oyez.runtime.failed_sign_ins import FailedSignIns
 from oyez.service.auth.tokens import Signer
 from oyez.settings import Settings
 from tests.support.clock import WALL_TIME, Clock
@@ -28,7 +29,7 @@ class Signing:
 
     def use(self, **keys: str) -> None:
         hashed = {name: hash_key(key) for name, key in keys.items()}
-        self.sign_ins = SignIns(hashed, self.signer, FailedSignIns(self.monotonic), self.wall)
+        self.sign_ins = SignIns(hashed, self.signer, FailedSignIns(FAILURES, self.monotonic), self.wall)
 
     def code(self, token: str) -> str:
         with pytest.raises(RefusedError) as refused:

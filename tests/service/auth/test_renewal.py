@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from oyez.client import Client, ConnectRefused, connect
+from oyez.concurrency.clock import Clock
 from oyez.contract import Contract, own
+from oyez.runtime.authentication import Credentials, User
 from oyez.service.app import Oyez
 from oyez.service.auth.secrets import Secret
 from oyez.service.auth.tokens import build_signer
-from oyez.service.system import System
-from oyez.settings import Settings
+from oyez.service.system import System, SystemServices
+from oyez.settings import Limits, Settings
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system
 from tests.support.shops import Market, serve, shop
@@ -27,9 +29,10 @@ EXAMPLES = [str(path) for path in sorted(FOLDER.glob("*.py")) if str(path) != NE
 
 
 @asynccontextmanager
-async def run(folder: Path, systems: Sequence[System], secret: str = SECRETS[0]) -> AsyncIterator[Market]:
-    settings = Settings(port=0, oyez_data=str(folder / "data"), shutdown_timeout=5.0, jwt_secret=secret, jwt_leeway=0.0)
-    async with serve(Oyez(systems, settings)) as market:
+async def run(folder: Path, systems: Sequence[System], secret: str = SECRETS[0], **more: Any) -> AsyncIterator[Market]:
+    data = str(folder / "data")
+    settings = Settings(port=0, oyez_data=data, shutdown_timeout=5.0, jwt_secret=secret, jwt_leeway=0.0, **more)
+    async with serve(Oyez(systems, settings, time=clock or Clock())) as market:
         yield market
 
 
@@ -50,15 +53,31 @@ async def refresh(client: Client, token: str) -> Any:
     return await client.call("auth:refresh", {"token": token})
 
 
+class Moved(Clock):
+    """The time that passes on the server can be moved forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.passed
+
+
 async def test_a_token_is_renewed_and_ends_after_a_warning(tmp_path: Path) -> None:
-    async with run(tmp_path, [shop("books")]) as market:
-        async with enter(market, sign(lifetime=60.0)) as client:
-            assert (await refresh(client, sign(lifetime=600.0)))["ok"]
-            answer = await refresh(client, sign(lifetime=2.0))
+    clock = Moved()
+    # No ping is due in this time.
+    async with run(tmp_path, [shop("books")], clock=clock, ping_interval=100_000.0) as market:
+        async with enter(market, sign(lifetime=1_000.0)) as client:
+            answer = await refresh(client, sign(lifetime=5_000.0))
             assert answer["ok"] and answer["expiresAt"].endswith("Z")
+            # The end of the first token, which does not count any more.
+            clock.passed += 1_500.0
+            assert (await client.call("auth:refresh", {"token": "x"}))["error"]["code"] == "token_invalid"
+            clock.passed += 3_460.0
             (warning,) = (await client.expect_event("oyez:expiring")).args
             assert warning["expiresAt"] == answer["expiresAt"]
-            assert 0 <= warning["expiresIn"] <= 2
+            clock.passed += 60.0
             await client.expect_disconnect()
         with pytest.raises(ConnectRefused) as refused:
             async with enter(market, sign(age=100.0)):
@@ -139,3 +158,35 @@ def test_a_secret_of_several_words_is_one_secret() -> None:
     words = "correct horse battery staple and more words"
     signed = build_signer(Settings(jwt_secret=words), Secret(words)).sign_service("books", 60.0)
     assert build_signer(Settings(jwt_secret=words), Secret(words)).verify_service(signed, "books")
+
+
+async def refuse(market: Market, token: str, name: str = "books") -> str:
+    """The code with which a token is refused."""
+    with pytest.raises(ConnectRefused) as refused:
+        async with enter(market, token, name):
+            pass
+    return str(refused.value.data["code"])
+
+
+async def test_an_address_may_fail_only_so_often(tmp_path: Path) -> None:
+    async with run(tmp_path, [shop("books")], limits=Limits(max_failed_sign_ins_per_address=3)) as market:
+        codes = [await refuse(market, f"guess-{number}") for number in range(5)]
+        assert codes == ["token_invalid"] * 3 + ["rate_limited"] * 2
+        # Thousands of phones share an address: those with valid tokens come in.
+        async with enter(market, sign()) as client:
+            assert (await refresh(client, "guess"))["error"]["code"] == "rate_limited"
+            assert (await refresh(client, sign()))["ok"]
+
+
+async def test_a_system_that_finds_its_users_itself_is_not_asked_too_often(tmp_path: Path) -> None:
+    asked = []
+
+    async def authenticate(credentials: Credentials) -> User | None:
+        asked.append(credentials.token)
+        return None
+
+    system = shop("books", build=lambda services: SystemServices(handlers={}, authenticate=authenticate))
+    async with run(tmp_path, [system], limits=Limits(max_failed_sign_ins_per_address=3)) as market:
+        codes = [await refuse(market, f"guess-{number}") for number in range(5)]
+    assert codes == ["token_invalid"] * 3 + ["rate_limited"] * 2
+    assert len(asked) == 3

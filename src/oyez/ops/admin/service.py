@@ -22,13 +22,14 @@ from oyez.ops.admin.contract import NAME, OPERATOR, Renew, contract, watchers
 from oyez.ops.admin.history import History
 from oyez.ops.admin.local import LocalView
 from oyez.ops.admin.rates import RateRecorder
-from oyez.ops.admin.sign_in import FailedSignIns, SignIns
+from oyez.ops.admin.sign_in import FAILURES, SignIns
 from oyez.ops.admin.summaries import Summaries
 from oyez.ops.admin.tracing import Tracer
 from oyez.ops.metrics import Metrics
 from oyez.runtime.authentication import Credentials, User
 from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
+from oyez.runtime.failed_sign_ins import FailedSignIns
 from oyez.runtime.publisher import Publisher
 from oyez.server.server import Server
 from oyez.service.app import Oyez
@@ -62,7 +63,7 @@ class Admin:
                 f"A system is called {NAME!r}, and so is the admin page. Rename its contract, or unset ADMIN_KEYS."
             )
         self._history.follow(lambda system: oyez.systems[system].server.progress.position)
-        sign_ins = SignIns(self._settings.operator_keys, oyez.signer, FailedSignIns())
+        sign_ins = SignIns(self._settings.operator_keys, oyez.signer, FailedSignIns(FAILURES))
         log = backends.build_log(self._settings, NAME)
         publisher = Publisher(contract, log, self._settings.limits)
         server = self._build_server(oyez, sign_ins, log, publisher)

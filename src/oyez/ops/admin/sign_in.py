@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from hmac import compare_digest
 
-from oyez.concurrency.token_bucket import Rate, TokenBucket
+from oyez.concurrency.token_bucket import Rate
 from oyez.contract.types import Time
-from oyez.errors import RATE_LIMITED, TOKEN_EXPIRED, TOKEN_INVALID, RefusedError
+from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, RefusedError
 from oyez.ops.admin.answers import Session
+from oyez.runtime.failed_sign_ins import FailedSignIns
 from oyez.service.auth.tokens import Claims, Signer
 
 PREFIX = "oyo_"
@@ -24,8 +25,6 @@ SESSION_SECONDS = 12 * 3_600.0
 """Time after which an operator signs in again: longer than a shift."""
 FAILURES = Rate(10, 60.0)
 """Failed sign-ins of one network address: more than a person mistypes."""
-MAX_ADDRESSES = 10_000
-"""Addresses whose failures are counted: about 3 MB."""
 LOCAL = "local"
 """The key of tokens that commands sign for themselves: they know the server's secret."""
 
@@ -38,30 +37,6 @@ def make_key() -> str:
 def hash_key(key: str) -> str:
     """The hash of a key, in hexadecimal digits."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-class FailedSignIns:
-    """Counts failed sign-ins by network address. `clock` is monotonic, in seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._buckets: dict[str, TokenBucket] = {}
-
-    def check(self, network: str) -> None:
-        """Raises RefusedError (rate_limited) if the address has failed too often."""
-        bucket = self._buckets.get(network)
-        if bucket is not None and not bucket.has(self._clock()):
-            raise RefusedError(RATE_LIMITED, f"Too many failed sign-ins: wait {bucket.wait():.0f} seconds.")
-
-    def count(self, network: str) -> None:
-        """The address has failed once more."""
-        now = self._clock()
-        bucket = self._buckets.pop(network, None) or TokenBucket(FAILURES, now)
-        bucket.charge(1.0, now)
-        if len(self._buckets) >= MAX_ADDRESSES:
-            # The address whose last failure is the oldest.
-            del self._buckets[next(iter(self._buckets))]
-        self._buckets[network] = bucket
 
 
 class SignIns:
