@@ -29,7 +29,9 @@ EXAMPLES = [str(path) for path in sorted(FOLDER.glob("*.py")) if str(path) != NE
 
 
 @asynccontextmanager
-async def run(folder: Path, systems: Sequence[System], secret: str = SECRETS[0], **more: Any) -> AsyncIterator[Market]:
+async def run(
+    folder: Path, systems: Sequence[System], secret: str = SECRETS[0], clock: Clock | None = None, **more: Any
+) -> AsyncIterator[Market]:
     data = str(folder / "data")
     settings = Settings(port=0, oyez_data=data, shutdown_timeout=5.0, jwt_secret=secret, jwt_leeway=0.0, **more)
     async with serve(Oyez(systems, settings, time=clock or Clock())) as market:
