@@ -76,6 +76,7 @@ OWN = (
     "emitters",
     "fixrx",
     "generated-documents",
+    "guides",
     "handlers",
     "logging",
     "members",
@@ -273,6 +274,10 @@ class Stage:
             file.write(text + "\n")
 
     async def give(self, command: str) -> None:
+        if entered := re.fullmatch(r"cd (\w+)\n", command):
+            # In every terminal from now on.
+            self.folder /= entered[1]
+            return
         beginning = next((words for words in GOES_ON if command.startswith(words)), None)
         if beginning is not None:
             await self.begin(command, beginning)

@@ -15,6 +15,7 @@ CONTENTS = {
         "contracts",
         "recipes",
         "handlers",
+        "guides",
         "backends",
         "publishing",
         "publishing-python",
