@@ -31,7 +31,7 @@ const find = (page, { selector, text, nth }) => {
 
 const commands = {
   async open({ name, url, width = 1440, height = 900, theme = "light", options = {} }) {
-    const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: "reduce", ...options });
+    const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: "reduce", locale: "en-US", ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE);
     pages.set(name, { page, context, ...watch(page) });

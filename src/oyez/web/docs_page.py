@@ -23,6 +23,8 @@ from oyez.web.security import build_policy, hash_source, page_headers
 
 TEMPLATE = Path(__file__).parent / "templates" / "docs.html"
 CONTRACT = "contract.json"
+ADMIN_FILES = shutil.ignore_patterns("admin", "uplot")
+"""What only the admin page loads."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -57,9 +59,7 @@ def render_page(name: str, description: str, options: Options, *, files: str, po
 
     With `policy_inside`, the page itself states its policy, for web servers that do not send it as a header.
     """
-    imports = msgspec.json.encode(
-        {"imports": {module: f"./{files}/{path}" for module, path in vendored.IMPORTS.items()}}
-    ).decode()
+    imports = vendored.build_import_map(files)
     server = [options.server] if options.server is not None and "://" in options.server else []
     policy = build_policy(
         scripts=["'self'", hash_source(imports)],
@@ -130,8 +130,8 @@ def export_page(folder: Path, name: str, description: str, documents: Mapping[st
     page = render_page(name, description, options, files="files", policy_inside=True)
     files = folder / "files"
     (files / "vendor").mkdir(parents=True, exist_ok=True)
-    shutil.copytree(FOLDER, files, dirs_exist_ok=True)
-    shutil.copytree(vendored.FOLDER, files / "vendor", dirs_exist_ok=True)
+    shutil.copytree(FOLDER, files, ignore=ADMIN_FILES, dirs_exist_ok=True)
+    shutil.copytree(vendored.FOLDER, files / "vendor", ignore=ADMIN_FILES, dirs_exist_ok=True)
     shutil.copy(client_files.FOLDER / CLIENT, files / "vendor" / CLIENT)
     shutil.copy(client_files.FOLDER / "LICENSE", files / "vendor" / "socket.io-client.LICENSE")
     for document, content in documents.items():

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 FOLDER = Path(__file__).parent / "vendor"
 
 
@@ -38,10 +40,26 @@ PACKAGES = (
             "LICENSE": "740725f7252e750af735d0028cc534970772f513331e9f68150fede8fb3ce00f",
         },
     ),
+    Package(
+        "uplot",
+        "1.6.32",
+        "MIT",
+        {
+            "uPlot.esm.js": "5dd9b3281aa64b461b42d9945f6adb2649d346502b12281a9ae0d46599a80eba",
+            "uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+            "LICENSE": "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd",
+        },
+    ),
 )
 IMPORTS = {
     "preact": "vendor/preact/preact.mjs",
     "preact/hooks": "vendor/preact/hooks.mjs",
     "htm": "vendor/htm/htm.mjs",
+    "uplot": "vendor/uplot/uPlot.esm.js",
 }
 """The files that modules import by a name: the import map of a page."""
+
+
+def build_import_map(files: str) -> str:
+    """The import map of a page, as JSON. `files` is the address of the files, relative to the page."""
+    return msgspec.json.encode({"imports": {module: f"./{files}/{path}" for module, path in IMPORTS.items()}}).decode()
