@@ -35,7 +35,7 @@ def enter(market: Market, user: str) -> AbstractAsyncContextManager[Client]:
 
 async def prescribe(market: Market, user: str, note: str = "") -> None:
     data = {"medicine": "secret-medicine", "patient": {"name": "secret-name", "city": "Paris"}, "note": note}
-    body = {"event": "prescribed", "data": data, "rooms": [f"customer:{user}"]}
+    body = {"event": "prescribed", "data": data, "to": f"customer:{user}"}
     answer = await market.call("POST", "/pharmacy/events", body)
     assert answer.status_code < 300, answer.text
 
@@ -172,7 +172,7 @@ async def test_a_service_key_is_shown_once(pharmacy: Market, browser: Browser) -
         answer = await pharmacy.call(
             "POST",
             "/pharmacy/events",
-            {"event": "called", "data": {"ticket": 7}, "rooms": ["counter:1"]},
+            {"event": "called", "data": {"ticket": 7}, "to": "counter:1"},
             headers={"authorization": f"Bearer {key}"},
         )
         assert answer.status_code < 300, answer.text
@@ -183,7 +183,7 @@ async def test_a_service_key_is_shown_once(pharmacy: Market, browser: Browser) -
 
 async def test_hostile_strings_stay_texts(pharmacy: Market, browser: Browser) -> None:
     async with enter(pharmacy, IMAGE) as client, signed_in(browser, pharmacy, "#/users") as page:
-        await client.call("join_counter", {"number": IMAGE})
+        await client.call("join_counter", IMAGE)
         await prescribe(pharmacy, IMAGE, note=TURNED)
         await client.expect_event("prescribed")
         await page.click("tbody a", IMAGE)

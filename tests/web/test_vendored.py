@@ -2,7 +2,7 @@
 
 import hashlib
 
-from oyez.web.vendored import FOLDER, IMPORTS, PACKAGES
+from oyez.web.vendored import CHARTS, FOLDER, IMPORTS, PACKAGES
 
 
 def test_each_file_has_the_hash_in_the_table() -> None:
@@ -22,5 +22,5 @@ def test_each_package_states_its_licence() -> None:
 
 
 def test_names_of_modules_lead_to_files() -> None:
-    for path in IMPORTS.values():
+    for path in (*IMPORTS.values(), *CHARTS.values()):
         assert (FOLDER.parent / path).is_file()

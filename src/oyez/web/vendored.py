@@ -1,5 +1,6 @@
 """The files of other projects that pages load: which version of which npm package each one is, unchanged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +56,12 @@ IMPORTS = {
     "preact": "vendor/preact/preact.mjs",
     "preact/hooks": "vendor/preact/hooks.mjs",
     "htm": "vendor/htm/htm.mjs",
-    "uplot": "vendor/uplot/uPlot.esm.js",
 }
-"""The files that modules import by a name: the import map of a page."""
+"""The files that modules import by a name."""
+CHARTS = {"uplot": "vendor/uplot/uPlot.esm.js"}
+"""The same for charts, which only the admin page has."""
 
 
-def build_import_map(files: str) -> str:
+def build_import_map(files: str, imports: Mapping[str, str] = IMPORTS) -> str:
     """The import map of a page, as JSON. `files` is the address of the files, relative to the page."""
-    return msgspec.json.encode({"imports": {module: f"./{files}/{path}" for module, path in IMPORTS.items()}}).decode()
+    return msgspec.json.encode({"imports": {module: f"./{files}/{path}" for module, path in imports.items()}}).decode()

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from oyez import web
 from oyez.web.files import File, load_files, make_file
 from oyez.web.security import build_policy, hash_source, page_headers
-from oyez.web.vendored import build_import_map
+from oyez.web.vendored import CHARTS, IMPORTS, build_import_map
 
 TEMPLATE = Path(web.__file__).parent / "templates" / "admin.html"
 
@@ -51,7 +51,7 @@ class AdminPage:
 def _render() -> tuple[File, dict[str, str]]:
     """The page and its headers."""
     files = f"files/{load_files().digest}"
-    imports = build_import_map(files)
+    imports = build_import_map(files, {**IMPORTS, **CHARTS})
     policy = build_policy(scripts=["'self'", hash_source(imports)], styles=["'self'"], connect=["'self'"])
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(files=files, imports=imports)
     return make_file("admin.html", text.encode()), page_headers(policy)

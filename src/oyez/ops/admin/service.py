@@ -21,6 +21,7 @@ from oyez.ops.admin.cluster import Cluster, build_questions
 from oyez.ops.admin.contract import NAME, OPERATOR, Renew, contract, watchers
 from oyez.ops.admin.history import History
 from oyez.ops.admin.local import LocalView
+from oyez.ops.admin.page import AdminPage
 from oyez.ops.admin.rates import RateRecorder
 from oyez.ops.admin.sign_in import FAILURES, SignIns
 from oyez.ops.admin.summaries import Summaries
@@ -81,7 +82,11 @@ class Admin:
         )
         api = AdminApi(oyez, cluster, actions, self._audit, sign_ins)
         oyez.run_beside(partial(self._running, oyez, log, server, cluster, recorder, actions, summaries))
-        return [*api.build_routes(PREFIX), *oyez.add_server(f"{PREFIX}/socket.io", server)]
+        return [
+            *AdminPage().build_routes(PREFIX),
+            *api.build_routes(PREFIX),
+            *oyez.add_server(f"{PREFIX}/socket.io", server),
+        ]
 
     def _build_server(self, oyez: Oyez, sign_ins: SignIns, log: Log, publisher: Publisher) -> Server:
         async def refuse(token: str) -> Claims:

@@ -13,27 +13,30 @@ const library = import("uplot").then(
 const HEIGHT = 150;
 const COLOURS = ["--accent", "--good", "--warn", "--bad"];
 
+const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium", hourCycle: "h23" });
+
 const readColour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-const buildOptions = (lines, show, onCursor) => {
+const buildOptions = (lines, sparse, show, onCursor) => {
   const axis = { stroke: readColour("--faint"), grid: { stroke: readColour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   return {
     width: 100,
     height: HEIGHT,
     legend: { show: false },
     cursor: { points: { size: 6 }, drag: { x: false, y: false } },
-    scales: { y: { range: (plot, low, high) => [0, Math.max(high * 1.1, Number.MIN_VALUE) || 1] } },
+    scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
-      { ...axis, space: 80 },
+      { ...axis, space: 80, size: 24, values: (plot, values) => values.map((value) => clock.format(value * 1000)) },
       { ...axis, size: 58, space: 34, values: (plot, values) => values.map((value) => show(value)) },
     ],
-    series: [{}, ...lines.map((line, index) => ({ stroke: readColour(COLOURS[index]), width: 1.6, points: { show: false }, spanGaps: false }))],
+    // Seconds without values are left out, and a single one between them has no line.
+    series: [{}, ...lines.map((line, index) => ({ stroke: readColour(COLOURS[index]), width: 1.6, points: { show: sparse, size: 3 } }))],
     hooks: { setCursor: [(plot) => onCursor(plot.cursor.idx)] },
   };
 };
 
-// `lines` are {name, values}, as long as `times` (seconds since 1970); `show` writes a value.
-export const Chart = ({ title, times, lines, show }) => {
+// `lines` are {name, values}, as long as `times` (seconds since 1970); `show` writes a value. `sparse`: values may be null.
+export const Chart = ({ title, times, lines, sparse = false, show }) => {
   const place = useRef(null);
   const plot = useRef(null);
   const [cursor, setCursor] = useState(null);
@@ -47,7 +50,7 @@ export const Chart = ({ title, times, lines, show }) => {
       const UPlot = await library;
       if (ended || !UPlot) return;
       plot.current?.destroy();
-      plot.current = new UPlot(buildOptions(lines, show, setCursor), latest.current, place.current);
+      plot.current = new UPlot(buildOptions(lines, sparse, show, setCursor), latest.current, place.current);
       fit();
     };
     const fit = () => place.current && plot.current?.setSize({ width: Math.max(100, place.current.clientWidth), height: HEIGHT });

@@ -33,9 +33,9 @@ const buildCharts = (ticks, system) => {
     { title: "Events per second", lines: [total("published", "published"), total("delivered", "delivered")], show: rate },
     { title: "Commands per second", lines: [total("commands", "commands"), total("refusals", "refused")], show: rate },
     { title: "Clients per second", lines: [total("connects", "connect"), total("disconnects", "disconnect"), total("recoveries", "recovered"), total("slow", "too slow")], show: rate },
-    { title: "Latency of delivery", lines: latency("delivery"), show: duration },
-    { title: "Latency of commands", lines: latency("command"), show: duration },
-    { title: "Time to write to the log", lines: latency("append"), show: duration },
+    { title: "Latency of delivery", lines: latency("delivery"), sparse: true, show: duration },
+    { title: "Latency of commands", lines: latency("command"), sparse: true, show: duration },
+    { title: "Time to write to the log", lines: latency("append"), sparse: true, show: duration },
     { title: "Lag of the event loop", lines: [line("longest", (tick) => tick.loopLag)], show: duration },
   ];
 };

@@ -1,5 +1,6 @@
 // What the views are made of: tables, filters, notices, ids, and what is shown instead of data.
 import { html, useEffect, useState } from "../html.js";
+import { Inline } from "../prose.js";
 import { since, visible, when } from "./format.js";
 import { go, link } from "./router.js";
 
@@ -26,8 +27,8 @@ export const Mark = ({ kind = "", children }) => html`<span class=${`mark ${kind
 export const Fault = ({ error, onAgain }) =>
   error &&
   html`<div class="notice bad" role="alert">
-    <p><strong>${error.message}</strong></p>
-    ${error.faults?.length > 0 && html`<ul>${error.faults.map(({ field, expected }) => html`<li><code>${visible(field)}</code>: ${expected}</li>`)}</ul>`}
+    <p><strong><${Inline} text=${error.message} /></strong></p>
+    ${error.faults?.length > 0 && html`<ul>${error.faults.map(({ field, expected }) => html`<li><code>${visible(field)}</code>: <${Inline} text=${expected} /></li>`)}</ul>`}
     ${REMEDIES[error.code] && html`<p>${REMEDIES[error.code]}</p>`}
     ${onAgain && html`<p><button type="button" class="link" onClick=${onAgain}>Try again</button></p>`}
   </div>`;

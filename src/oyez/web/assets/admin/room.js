@@ -1,5 +1,6 @@
 // A room: who is in it, who may be, its events and its history.
 import { html } from "../html.js";
+import { Inline } from "../prose.js";
 import { disconnectRoom, removeFromRoom } from "./actions.js";
 import { socketColumns } from "./connections.js";
 import { EventTable } from "./events.js";
@@ -34,7 +35,7 @@ export const RoomView = ({ session, query, onAct }) => {
     html`<${Facts} facts=${[
         ["System", visible(data.system)],
         ["Namespace", html`<code>${visible(data.namespace)}</code>`],
-        ["Who may be here", visible(data.rule)],
+        ["Who may be here", html`<${Inline} text=${data.rule} />`],
         ["Members", data.members === null ? "The rule does not ask the membership table." : html`<${Members} members=${data.members} system=${system} />`],
         ["Sockets", html`<a href=${link("connections", { system, namespace: data.namespace, room: id })}>${count(data.count)}</a>`],
       ]} />

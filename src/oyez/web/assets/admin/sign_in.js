@@ -1,5 +1,5 @@
 // The form in which an operator gives a key.
-import { html, useState } from "../html.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 import { ThemeSwitch } from "../theme_switch.js";
 import { Fault } from "./parts.js";
 
@@ -7,6 +7,8 @@ export const SignIn = ({ session, note }) => {
   const [key, setKey] = useState("");
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
+  const field = useRef(null);
+  useEffect(() => field.current.focus(), []);
   const signIn = async (event) => {
     event.preventDefault();
     setBusy(true);
@@ -29,7 +31,7 @@ export const SignIn = ({ session, note }) => {
       <${Fault} error=${error} />
       <form class="panel-form" onSubmit=${signIn} autocomplete="off">
         <label class="field"><span>Operator's key</span>
-          <input type="password" name="key" autocomplete="off" maxlength="200" required spellcheck=${false} placeholder="oyo_…" value=${key} onInput=${(event) => setKey(event.target.value)} />
+          <input type="password" name="key" ref=${field} autocomplete="off" maxlength="200" required spellcheck=${false} placeholder="oyo_…" value=${key} onInput=${(event) => setKey(event.target.value)} />
         </label>
         <p class="actions"><button type="submit" class="primary" disabled=${busy || !key.trim()}>${busy ? "Signing in …" : "Sign in"}</button></p>
       </form>

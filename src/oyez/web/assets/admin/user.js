@@ -1,5 +1,6 @@
 // A user: sockets with their rooms and rights, restrictions, events, history; and what can be done.
 import { html } from "../html.js";
+import { Inline } from "../prose.js";
 import { block, disconnectSocket, disconnectUser, lift, removeFromRoom, revokeToken, revokeUser } from "./actions.js";
 import { EventTable } from "./events.js";
 import { bytes, plural, visible } from "./format.js";
@@ -13,7 +14,7 @@ const RULES = { yes: "may be here", no: "may not be here", "if a member": "may b
 const Rooms = ({ socket, user, session, onAct }) => html`<${Table} caption=${`Rooms of the socket ${visible(socket.id)}`} rows=${socket.held} keyOf=${(row) => row.room} empty="It is in no room." columns=${[
   { name: "Room", show: (row) => html`<${RoomLink} system=${socket.system} namespace=${socket.namespace} room=${row.room} />` },
   { name: "Right", show: (row) => html`<${Mark} kind=${VERDICTS[row.verdict]}>${RULES[row.verdict] ?? visible(row.verdict)}<//>` },
-  { name: "Rule", show: (row) => visible(row.rule) },
+  { name: "Rule", show: (row) => html`<${Inline} text=${row.rule} />` },
   { name: "Action", show: (row) => html`<button type="button" class="link" onClick=${() => onAct(removeFromRoom(session, socket.system, socket.namespace, user, row.room))}>Remove<span class="unseen"> from ${visible(row.room)}</span></button>` },
 ]} />`;
 
