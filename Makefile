@@ -10,7 +10,7 @@ CLIENTS := 5.0 5.8 sync
 UNIT := tests/concurrency tests/protocol tests/contract
 
 .DEFAULT_GOAL := help
-.PHONY: help serve quick test check clients docs bench lock clean
+.PHONY: help serve quick test screenshots check clients docs bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ quick: check ## For every change: style, types, layers and unit tests (no Node, 
 
 test: check clients tests/js/node_modules/.package-lock.json ## Everything: style, types, layers and all tests
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+screenshots: $(VENV)/dev.stamp tests/js/node_modules/.package-lock.json ## The pages in light, dark and on a phone, into build/screenshots
+	SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/pytest -q tests/web
 
 check: $(VENV)/dev.stamp ## Style, types and layers only
 	$(BIN)/ruff check .
