@@ -250,7 +250,7 @@ def test_two_classes_of_one_name_stay_two() -> None:
 
 
 def test_the_servers_own_events_are_those_that_the_server_sends() -> None:
-    recovery, position, status = OWN_EVENTS
+    recovery, position, status, _ = OWN_EVENTS
     assert (position["name"], [recovery["name"], recovery["example"]["replayed"]]) == (
         POSITION,
         [json.loads(RecoveryResult(True, 3, None, None).encode())[0], 3],

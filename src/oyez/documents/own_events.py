@@ -8,6 +8,7 @@ POSITION = "3aec4718.17"
 RECOVERY_REASONS = ("new", "unknown_session", "unknown_position", "too_old", "too_much", "interrupted", "damaged")
 
 _POSITION = {"type": "string", "maxLength": 64}
+_MAYBE_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
 _MAYBE_POSITION = {"anyOf": [_POSITION, {"type": "null"}]}
 
 OWN_EVENTS: tuple[dict[str, Any], ...] = (
@@ -63,5 +64,26 @@ OWN_EVENTS: tuple[dict[str, Any], ...] = (
             "additionalProperties": False,
         },
         "example": {"available": False, "timestamp": "2026-01-31T12:00:00.000Z"},
+    },
+    {
+        "name": "oyez:maintenance",
+        "description": "An operator announces maintenance. The event is stored: clients that recover receive it too.",
+        "payload": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string", "maxLength": 500, "description": "For people."},
+                "at": {**_MAYBE_TIME, "description": "When the maintenance begins; null: not stated."},
+                "until": {**_MAYBE_TIME, "description": "When it will have ended; null: not stated."},
+                "timestamp": {"type": "string", "format": "date-time"},
+            },
+            "required": ["message", "at", "until", "timestamp"],
+            "additionalProperties": False,
+        },
+        "example": {
+            "message": "The shop is back at noon.",
+            "at": "2026-01-31T11:00:00.000Z",
+            "until": "2026-01-31T12:00:00.000Z",
+            "timestamp": "2026-01-31T10:00:00.000Z",
+        },
     },
 )
