@@ -90,8 +90,8 @@ def listen(
         transports=transport or ("websocket",),
         names=names,
     )
-    declared = {one.name: one for one in loaded.contract.namespaces}
-    entered = declared.get(listener.namespace, Namespace(listener.namespace, anyone()))
+    found = loaded.contract.find_namespace(listener.namespace)
+    entered = found[0] if found is not None else Namespace(listener.namespace, anyone())
     check_expected(expect, entered, loaded.contract)
     prompt = Prompt(loaded.contract, entered, user.sub, lambda: listener.client)
     emissions = parse_emissions(emit)
@@ -118,10 +118,13 @@ def fill_in(user: User, target: Target, contract: Contract, environ: Mapping[str
 
 
 def find_namespace(contract: Contract, role: str | None) -> str:
-    """The first namespace that admits the role."""
+    """The first namespace that admits the role. Raises CallError if all names have placeholders."""
     identity = Identity(subject="", role=role or contract.default_role or "")
-    admitting = [namespace.name for namespace in contract.namespaces if namespace.who.admits(identity)]
-    return next(iter(admitting), contract.namespaces[0].name)
+    literal = [namespace for namespace in contract.namespaces if not namespace.placeholders]
+    if not literal:
+        raise CallError(f"Which namespace? Add --namespace, of the form {contract.namespaces[0].name}.")
+    admitting = [namespace.name for namespace in literal if namespace.who.admits(identity)]
+    return next(iter(admitting), literal[0].name)
 
 
 def parse_emissions(emit: Sequence[tuple[str, str]]) -> Emissions:

@@ -1,7 +1,7 @@
 """`oyez publish`: one event over HTTP, as any back end publishes it."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from oyez.cli.address import FOUND, Target, explain_unreachable
 from oyez.cli.console import CallError
 from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, load_signer, parse_value
 from oyez.client import NotOyezError, PublisherError, Retries, SyncPublisher, UnreachableError
+from oyez.contract.rooms import EVERYONE, NamedNamespace, NamedRoom, Place
 from oyez.errors import OyezError
 from oyez.systems.loader import load_system
 
@@ -31,6 +32,7 @@ def publish(
     *,
     data: str | None = None,
     to: Annotated[tuple[str, ...], Repeatable] = (),
+    namespace: str | None = None,
     idempotency_key: str | None = None,
     target: Target = FOUND,
     flags: SettingsFlags = OWN_SETTINGS,
@@ -52,6 +54,8 @@ def publish(
         arguments]
     to
         A room that it goes to; repeatable. [default: the rooms follow from the data, if the contract says how]
+    namespace
+        The namespace that it goes to, such as /shop-17. [default: as the data says, if the contract says how]
     idempotency_key
         1 to 128 visible characters: with the same key the same event is published once, however often this is called.
     """
@@ -61,7 +65,8 @@ def publish(
     key = target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME)
     try:
         with SyncPublisher(url, loaded.name, key, retries=Retries(attempts=1)) as publisher:
-            position = publisher.publish(event, given, to=to or None, idempotency_key=idempotency_key).position
+            places = _find_places(to, namespace)
+            position = publisher.publish(event, given, to=places, idempotency_key=idempotency_key).position
     except UnreachableError as error:
         raise NotPublishedError(explain_unreachable(url, error)) from None
     except NotOyezError as error:
@@ -71,6 +76,14 @@ def publish(
         raise NotPublishedError(f"{event} was not published. {error}{hint}") from None
     console.out.print(f"published at {position}" if position else "published (volatile: not stored)")
     return 0
+
+
+def _find_places(to: Sequence[str], namespace: str | None) -> list[Place | str] | None:
+    """The rooms of `--to`, in the namespace if there is one."""
+    if namespace is None:
+        return list(to) or None
+    named = NamedNamespace(namespace)
+    return [named.everyone if room == EVERYONE else NamedRoom(namespace, room) for room in to] or [named]
 
 
 def read_data(data: str) -> Any:

@@ -86,6 +86,9 @@ def suggest_publish(contract: Contract, listener: Identity) -> list[str] | None:
 
     Of all such events it is the one with the shortest payload; None if there is none.
     """
+    if contract.namespaces[0].placeholders:
+        # Only a person knows what is there.
+        return None
     namespace = contract.namespaces[0].name
     suggestions = [
         words

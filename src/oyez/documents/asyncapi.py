@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from oyez.contract.codec import encode_json
+from oyez.contract.patterns import PLACEHOLDER
 from oyez.documents.description import Description
 from oyez.documents.json_schema import PREFIX
 from oyez.documents.names import Names
@@ -102,6 +103,7 @@ class _Builder:
                 "title": f"Namespace {name}",
                 "description": f"Every client that {namespace['who']['text']} may connect to it.",
                 "tags": [{"name": name}],
+                **_make_parameters(name),
                 **_extend(namespace=name, who=namespace["who"], gateways=namespace["gateways"] or None),
             },
         )
@@ -135,7 +137,7 @@ class _Builder:
                 "title": f"Room {pattern}",
                 "description": f"A client may be in it that {room['members']['text']}. {_explain_joining(room)}",
                 "tags": [{"name": namespace}],
-                **({"parameters": parameters} if parameters else {}),
+                **_make_parameters(namespace, parameters),
                 **_extend(
                     namespace=namespace,
                     room=pattern,
@@ -345,6 +347,13 @@ class _Builder:
 def _make_key(names: Iterable[str]) -> str:
     """The key of a part of the document, from names of the contract."""
     return ".".join(_UNSAFE.sub("-", name).strip("-") or "root" for name in names)
+
+
+def _make_parameters(namespace: str, of_room: Node | None = None) -> Node:
+    """The parameters of a channel: the placeholders in the name of its namespace, and those of its room."""
+    names = PLACEHOLDER.findall(namespace)
+    found = {name: {"description": f"The {name} in the name of the namespace."} for name in names} | (of_room or {})
+    return {"parameters": found} if found else {}
 
 
 def _group(targets: Sequence[Node], rooms: Mapping[str, str], namespace: str) -> dict[str, list[Node]]:

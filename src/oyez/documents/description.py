@@ -447,7 +447,7 @@ def _make_command_example(command: DeclaredCommand, example: Any = None) -> _Com
     room = None
     if kind is not None:
         values |= {placeholder: listed[0] for placeholder, listed in kind.values.items()}
-        room = str(kind(*(values[placeholder] for placeholder in kind.placeholders)))
+        room = kind.name({placeholder: str(values[placeholder]) for placeholder in kind.placeholders})
     pattern = command.pattern
     named = pattern.placeholders if pattern is not None else ()
     name = pattern.fill({name: str(values[name]) for name in named}) if pattern is not None else command.name

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from oyez.contract.patterns import PLACEHOLDER
 from oyez.documents.description import Description
 from oyez.documents.json_schema import PREFIX, holds_binary
 from oyez.documents.names import Names, make_title, prefix_of
@@ -191,7 +192,8 @@ class _Writer:
         """The methods of python-socketio's client, for the events and commands of a namespace."""
         name, stock = namespace["name"], "AsyncClient" if way else "Client"
         title = self._names.claim(f"{prefix_of(name)}{stock}")
-        place = "namespace: str | None = ..." if name == "/" else f"*, namespace: t.Literal[{name!r}]"
+        literal = "str" if PLACEHOLDER.search(name) else f"t.Literal[{name!r}]"
+        place = "namespace: str | None = ..." if name == "/" else f"*, namespace: {literal}"
         yield f"class {title}(t.Protocol):"
         yield from _docstring(
             f"`socketio.{stock}` in `{name}`: `client = typing.cast({title}, socketio.{stock}())`.", "    "

@@ -237,6 +237,9 @@ class _Writer:
     def _write_namespace(self, namespace: Node) -> Iterator[str]:
         name = namespace["name"]
         prefix = self._prefixes[name]
+        if _PLACEHOLDER.search(name):
+            yield from _comment("The namespaces that clients connect to.")
+            yield f"export type {prefix}Namespace = {_render_room(name, {})};\n"
         yield from _comment(f"The `auth` of a client that connects to `{name}`.")
         yield f"export type {prefix}Auth = {self._render_members(namespace['auth'], '', False)};\n"
         yield from _comment(f"The names of rooms in `{name}`.")
@@ -360,11 +363,17 @@ class _Writer:
             "    event: Name;\n"
             '    to?: PublishableEvents[Name]["to"] | PublishableEvents[Name]["to"][];\n'
             "    except?: string | string[];\n"
+            f"{self._render_named()}"
             '  } & (PublishableEvents[Name]["data"] extends null\n'
             "    ? { data?: null }\n"
             '    : { data: PublishableEvents[Name]["data"] });\n'
             "}[keyof PublishableEvents];\n"
         )
+
+    def _render_named(self) -> str:
+        """The member of a publication that names a namespace whose name has an id."""
+        names = [name for name in self._prefixes if _PLACEHOLDER.search(name)]
+        return f"    namespace?: {_join(_render_room(name, {}) for name in self._prefixes)};\n" if names else ""
 
     def _render_data(self, event: Node) -> str:
         """The data of an event as `publish` takes it."""

@@ -17,6 +17,11 @@ MAX_DIGITS = 18
 """Digits of a position's number: every number with so many digits fits the integers of SQLite and Redis."""
 
 
+def escape_name(namespace: str) -> str:
+    """The name of a namespace without colons, for the keys of records: what follows a colon is not part of it."""
+    return namespace.replace(":", "\0")
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One event for rooms, or an instruction to a namespace (a control entry), in one order.
 

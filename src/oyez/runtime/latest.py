@@ -10,7 +10,7 @@ from oyez.contract.contract import Contract
 from oyez.contract.rooms import DerivedRoom, NamedRoom, Room
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
-from oyez.log.log import Entry, Log
+from oyez.log.log import Entry, Log, escape_name
 from oyez.protocol.socket_ids import is_own_room
 
 P = TypeVar("P", bound=Payload)
@@ -79,4 +79,4 @@ class Latest:
 
 
 def _record(namespace: str, room: str, event: str) -> str:
-    return f"latest:{namespace}:{event}:{room}"
+    return f"latest:{escape_name(namespace)}:{event}:{room}"

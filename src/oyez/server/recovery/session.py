@@ -4,7 +4,7 @@ from zlib import crc32
 
 import msgspec
 
-from oyez.log.log import epoch_of, split_position
+from oyez.log.log import epoch_of, escape_name, split_position
 from oyez.logger import get_logger
 
 logger = get_logger("oyez.server")
@@ -54,7 +54,8 @@ _decode = msgspec.msgpack.Decoder(GuestSession).decode
 
 def make_key(namespace: str, pid: str) -> str:
     """The key of a session's record."""
-    return f"session:{namespace}:{pid}"
+    # An id in the name of a namespace, and the `pid`, are chosen by clients: the first colon must end the name.
+    return f"session:{escape_name(namespace)}:{pid}"
 
 
 def encode_session(session: StoredSession) -> bytes:

@@ -27,6 +27,9 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
   const [made, setMade] = useState(null);
   const [fault, setFault] = useState("");
   const [busy, setBusy] = useState(false);
+  // By placeholder, the ids in the name of the namespace.
+  const [ids, setIds] = useState({});
+  const placeholders = [...namespace.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
   const found = model.namespaces.find(({ name }) => name === namespace);
   const claims = listClaims(model);
 
@@ -48,7 +51,8 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
       const placed = placeToken(model.tokens, token);
       const version = model.versions && { [model.versions.name]: model.versions.names.at(-1) };
       const auth = { ...placed.auth, ...(gateways && { gateways }), ...version };
-      await session.connect(namespace, { ...placed, auth }, token ? readToken(token) : null);
+      const named = namespace.replace(/\{(\w+)\}/g, (_, name) => ids[name].trim());
+      await session.connect(namespace, { ...placed, auth }, token ? readToken(token) : null, named);
       // From here on only the client has a token that was pasted.
       setPasted("");
     } catch (error) {
@@ -59,7 +63,8 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
   };
   const choice = (value, text) =>
     html`<label class="choice"><input type="radio" name="way" value=${value} checked=${way === value} onChange=${() => setWay(value)} /> ${text}</label>`;
-  const ready = way === "guest" || (way === "paste" ? pasted.trim() !== "" : user.sub.trim() !== "");
+  const known = way === "guest" || (way === "paste" ? pasted.trim() !== "" : user.sub.trim() !== "");
+  const ready = known && placeholders.every((name) => (ids[name] ?? "").trim() !== "");
 
   return html`<form class="panel-form" onSubmit=${connect} autocomplete="off">
     ${model.many &&
@@ -68,6 +73,11 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
         ${model.namespaces.map(({ name }) => html`<option value=${name} selected=${name === namespace}>${name}</option>`)}
       </select>
     </label>`}
+    ${placeholders.map(
+      (name) => html`<label class="field"><span>${name} <span class="quiet">in the name of the namespace</span></span>
+        <input type="text" name=${name} spellcheck=${false} value=${ids[name] ?? ""} onInput=${(event) => setIds({ ...ids, [name]: event.target.value })} />
+      </label>`,
+    )}
     <fieldset class="choices">
       <legend>User</legend>
       ${options.makesTokens && choice("make", "Make a token")} ${choice("paste", "Paste a token")} ${model.guests && choice("guest", "Guest, without a token")}

@@ -84,6 +84,7 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
   const [pasted, setPasted] = useState("");
   const [name, setName] = useState("");
   const [to, setTo] = useState("");
+  const [named, setNamed] = useState("");
   const [value, setValue] = useState({});
   const [invalid, setInvalid] = useState(false);
   const [result, setResult] = useState(null);
@@ -92,6 +93,7 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
       setName(event.example_name);
       setValue(fromData(event, event.example));
       setTo(exampleRoom(event) ?? "");
+      setNamed("");
     }
     setInvalid(false);
     setResult(null);
@@ -112,7 +114,7 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
     setResult(null);
     const rooms = to.split(",").map((room) => room.trim()).filter(Boolean);
     const data = toData(event, value);
-    const request = { event: name, ...(rooms.length ? { to: rooms.length > 1 ? rooms : rooms[0] } : {}), ...(data === undefined ? {} : { data }) };
+    const request = { event: name, ...(named.trim() && { namespace: named.trim() }), ...(rooms.length ? { to: rooms.length > 1 ? rooms : rooms[0] } : {}), ...(data === undefined ? {} : { data }) };
     const used = key || pasted.trim();
     if (!key) {
       setKey(used);
@@ -137,6 +139,10 @@ export const PublishTab = ({ model, options, log, item, onItem }) => {
     <label class="field"><span>To <span class="quiet">rooms, separated by commas; empty: as the data says</span></span>
       <input type="text" spellcheck=${false} value=${to} onInput=${(input) => setTo(input.target.value)} />
     </label>
+    ${event.namespace.includes("{") &&
+    html`<label class="field"><span>Namespace <span class="quiet">of the form ${event.namespace}; empty: as the data says</span></span>
+      <input type="text" name="namespace" spellcheck=${false} value=${named} onInput=${(input) => setNamed(input.target.value)} />
+    </label>`}
     <${ValueEditor} key=${event.id} schema=${event.payload} defs=${model.$defs} value=${value} onChange=${setValue} onInvalid=${setInvalid} label="Data" />
     <${Result} result=${result} />
     <p class="actions"><button type="submit" class="primary" disabled=${!ready}>Publish</button></p>

@@ -7,7 +7,7 @@ const POSITION = "oyez:position";
 const RECOVERY = "oyez:recovery";
 const CLIENT = "../vendor/socket.io.esm.min.js";
 
-const OFF = { phase: "off", id: "", transport: "", user: null, namespace: "", note: "", position: "", recovery: null };
+const OFF = { phase: "off", id: "", transport: "", user: null, namespace: "", named: "", note: "", position: "", recovery: null };
 
 export class Session extends Store {
   #socket = null;
@@ -22,11 +22,12 @@ export class Session extends Store {
   }
 
   // `credentials` is {auth, headers, query}, of which one part has the token.
-  async connect(namespace, credentials, user) {
+  // `named` is the namespace itself, with the ids in its name.
+  async connect(namespace, credentials, user, named = namespace) {
     this.disconnect();
-    this.set({ ...OFF, phase: "connecting", namespace, user });
+    this.set({ ...OFF, phase: "connecting", namespace, named, user });
     const { io } = await import(CLIENT);
-    const socket = io(`${this.base.origin}${namespace === "/" ? "" : namespace}`, {
+    const socket = io(`${this.base.origin}${named === "/" ? "" : named}`, {
       path: `${this.base.pathname}socket.io/`,
       auth: credentials.auth,
       query: credentials.query,
