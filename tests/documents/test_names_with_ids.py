@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import msgspec
+
+from oyez.contract import Contract, anyone
 from oyez.documents.asyncapi import build_asyncapi
 from oyez.documents.description import describe
 from oyez.documents.models import build_models
@@ -38,3 +41,20 @@ def test_typescript_knows_all_names_of_a_form() -> None:
 def test_every_document_is_made() -> None:
     compile(build_models(DESCRIPTION), "models.py", "exec")
     assert build_schemas(DESCRIPTION) and build_asyncapi(DESCRIPTION)
+
+
+def test_a_namespace_with_an_id_has_parameters_and_types() -> None:
+    made = Contract("plaza", roles=("user",), default_role="user")
+    shop = made.namespace("/shop-{shopId}")
+    order = shop.room("order:{orderId}", members=anyone(), join="watch")
+    shop.signal("opened", to=[shop.everyone, order], description="The shop is open.")
+    description = describe(made.build())
+    channels = msgspec.json.decode(build_asyncapi(description))["channels"]
+    assert {one["address"]: list(one["parameters"]) for one in channels.values()} == {
+        "/shop-{shopId}": ["shopId"],
+        "/shop-{shopId}/order:{orderId}": ["shopId", "orderId"],
+    }
+    types = build_typescript(description).decode()
+    assert "export type ShopShopIdNamespace = `/shop-${string}`;" in types
+    assert "namespace?: `/shop-${string}`;" in types
+    assert "namespace: str" in build_models(description).decode()

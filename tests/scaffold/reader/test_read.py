@@ -70,6 +70,14 @@ def test_headings_with_code_in_namespaces() -> None:
     assert "/customer" in found.written.contract and 'who=role("customer")' in found.written.contract
 
 
+@pytest.mark.parametrize("name", ["/shop-{shopId}", "/shop-:shopId", "/shop-<shopId>"])
+def test_a_namespace_whose_name_has_an_id(name: str) -> None:
+    found = read(f"# Events\n\n## Namespace `{name}`\n\n### Server → Client\n\n- `order:placed`\n")
+    assert found.contract is not None
+    assert list(found.contract.events["order:placed"].targets) == ["/shop-{shopId}"]
+    assert "shop" not in found.contract.roles
+
+
 def test_a_list_with_types() -> None:
     found = read(
         "# Events\n\n- `chat:message`\n\n```ts\ntype Message = {\n  id: string;\n  from?: Person | null;\n"

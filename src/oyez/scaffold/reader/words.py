@@ -63,10 +63,25 @@ def find_sender(text: str) -> Direction | None:
     return None if found is None else EVENT if found[1] else COMMAND
 
 
+_PLACE = r"(?:\{\w+\}|:\w+|<\w+>)"
+_NAMESPACE = rf"/(?:\w|{_PLACE})(?:[\w/-]|{_PLACE})*"
+"""The name of a namespace, with ids in the forms in which documents write them."""
+
+
 def find_named_namespace(text: str) -> str | None:
     """The namespace of a sentence such as "All messages are in the namespace `/orders`"; None if it names none."""
-    found = re.search(r"\bnamespace\b[^`.]{0,40}`(/\w[\w/-]*)`|`(/\w[\w/-]*)` namespace\b", text, re.IGNORECASE)
-    return None if found is None else found[1] or found[2]
+    found = re.search(rf"\bnamespace\b[^`.]{{0,40}}`({_NAMESPACE})`|`({_NAMESPACE})` namespace\b", text, re.IGNORECASE)
+    return None if found is None else read_namespace(found[1] or found[2])
+
+
+def read_namespace(text: str) -> str | None:
+    """The name of a namespace as a contract has it: `/shop-:shopId` and `/shop-<shopId>` are `/shop-{shopId}`.
+
+    None if it can be no name of a namespace.
+    """
+    if text != ROOT and not re.fullmatch(_NAMESPACE, text, re.ASCII):
+        return None
+    return re.sub(r":(\w+)|<(\w+)>", lambda found: f"{{{found[1] or found[2]}}}", text)
 
 
 def find_namespace(texts: Iterable[str], default: str = ROOT) -> str:
@@ -74,10 +89,10 @@ def find_namespace(texts: Iterable[str], default: str = ROOT) -> str:
     for text in reversed(list(texts)):
         if re.search(r"\b(?:all|every|each) namespaces?\b|\bshared\b", text, re.IGNORECASE):
             return EVERY
-        spans: list[str] = [*SPAN.findall(text), *re.findall(r"\((/\w[\w-]*)\)", text)]
+        spans: list[str] = [*SPAN.findall(text), *re.findall(rf"\(({_NAMESPACE})\)", text)]
         for span in spans:
-            if re.fullmatch(r"/|/\w[\w/-]*", span, re.ASCII):
-                return span
+            if (named := read_namespace(span)) is not None:
+                return named
     return default
 
 

@@ -125,7 +125,9 @@ class Writer:
 
     @property
     def roles(self) -> list[str]:
-        named = [re.sub(r"\W", "_", name.strip("/")) for name in self.document.namespaces if name != ROOT]
+        # A namespace with an id is not named for a role.
+        names = [name.strip("/") for name in self.document.namespaces if name != ROOT and "{" not in name]
+        named = [re.sub(r"\W", "_", name) for name in names]
         return list(dict.fromkeys([*self.document.roles, *named])) or [DEFAULT_ROLE]
 
     @property
