@@ -8,7 +8,7 @@ import pytest
 from oyez.errors import LogUnavailableError
 from oyez.log.damage import Damage
 from oyez.log.entry_codec import encode_entry
-from oyez.log.page_cache import PAGE, PageCache, Row
+from oyez.log.page_cache import PAGE, PageCache, Row, _Page
 from tests.log.verbs import entry
 from tests.support.tasks import Spawn
 
@@ -21,6 +21,8 @@ class Storage:
     def __init__(self) -> None:
         self.reads = 0
         self.fails = False
+        self.oldest = 1
+        """The first entry that the log still keeps."""
 
     async def fetch(self, epoch: str, first: int, last: int) -> Sequence[Row]:
         self.reads += 1
@@ -28,7 +30,10 @@ class Storage:
         if self.fails:
             self.fails = False
             raise LogUnavailableError("Nothing was read.")
-        return [(number, encode_entry(entry(number))) for number in range(first, min(last, EVERYTHING) + 1)]
+        return [
+            (number, encode_entry(entry(number)))
+            for number in range(max(first, self.oldest), min(last, EVERYTHING) + 1)
+        ]
 
 
 async def find(pages: PageCache, after: int) -> int:
@@ -65,3 +70,16 @@ async def test_a_cancelled_reader_of_a_shared_page_does_not_block_the_others(spa
     assert await second == EVERYTHING
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_a_page_that_was_read_in_part_before_entries_were_deleted_leaves_no_entry_out() -> None:
+    """The first 20 entries are read; then more are stored, and the log deletes those up to 35."""
+    storage = Storage()
+    pages = PageCache(storage.fetch, Damage("test"))
+    page = pages._pages["e", 0] = _Page(1)
+    page.extend("e", await storage.fetch("e", 1, 20), Damage("test"))
+    storage.oldest = 36
+    found = await pages.find("e", 40, 64, "/", frozenset({"r"}), 1)
+    assert [one.position for one in found] == ["e.41"]
+    with pytest.raises(KeyError):
+        await pages.find("e", 20, 64, "/", frozenset({"r"}), 1)

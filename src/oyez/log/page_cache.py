@@ -104,7 +104,9 @@ class _Page:
         """Present while a task reads the following entries; set when they have been read, or reading has failed."""
 
     def extend(self, epoch: str, rows: Sequence[Row], damage: Damage) -> None:
-        """Add the entries that follow."""
+        """Add the entries that follow. If the log has deleted some of those, the page begins after them."""
+        if rows and self._entries and rows[0][0] != self.last + 1:
+            self._entries, self._places, self.size, self.damaged = [], {}, 0, 0
         for number, body in rows:
             if not self._entries:
                 self.first = number
