@@ -355,6 +355,40 @@ async def test_what_a_page_shows_is_what_happens(name: str, tmp_path: Path, valk
                 raise
 
 
+INSTALLED = {"alembic", "anyio", "httpx", "msgspec", "oyez", "sqlalchemy", "standardwebhooks", "starlette", "uvicorn"}
+"""What can be imported as soon as Oyez is installed."""
+PACKAGES = {"socketio": "python-socketio"}
+"""The names of packages that are not those of their modules."""
+
+
+def find_needs(text: str) -> set[str]:
+    """The ports and packages that a page with commands uses."""
+    blocks = find_blocks(text)
+    commands, js, python = ["\n".join(b.text for b in blocks if b.language == name) for name in ("sh", "js", "python")]
+    ports = set(re.findall(r"(?:localhost|127\.0\.0\.1):(\d{4,5})\b", commands + js + python))
+    if re.search(r"\boyez serve\b|\buvicorn\b", commands):
+        ports.add("5001")
+    modules = {name.split(".")[0] for name in re.findall(r"^(?:from|import) ([\w.]+)", python, re.MULTILINE)}
+    written = {found[1] for block in blocks if (found := re.match(r"# (\w+)\.py\n", block.text))}
+    written |= set(re.findall(r"\b(\w+)\.py\b", commands))
+    others = modules - INSTALLED - written - set(sys.stdlib_module_names)
+    imported = re.findall(r"^import (?:.* from )?\"([^\"]+)\"", js, re.MULTILINE)
+    npm = {name for name in imported if not name.startswith((".", "/", "node:", "http"))}
+    return ports | {f"`{PACKAGES.get(name, name)}`" for name in others} | {f"`{name}`" for name in npm}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent == DOCS], ids=lambda page: page.stem)
+def test_a_page_says_once_at_its_top_what_its_commands_need(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page.stem == "install" or "```sh\n" not in text:
+        return  # What every page assumes is on the page about installing.
+    said = re.findall(r"^The commands of this page need .*?(?=\n\n)", text, re.DOTALL | re.MULTILINE)
+    assert len(said) == 1, "say once: The commands of this page need …"
+    assert text.index(said[0]) < min(text.index("```sh\n"), text.index("\n## "))
+    assert "[install](install.md)" in said[0]
+    assert [need for need in sorted(find_needs(text)) if need not in said[0]] == []
+
+
 def test_every_block_is_run_or_looked_at() -> None:
     known = {"sh", "text", "json", *FILES, *LOOKED_AT}
     assert {block.language for name in OWN for block in find_blocks(read(name))} <= known

@@ -76,13 +76,15 @@ class InvalidDataError(OyezError):
     """Data does not fit the contract.
 
     `field` is the path of the wrong field as it is on the wire (`message.sender.role`; empty for the whole data).
-    `expected` is a text about what is accepted.
+    `expected` is a text about what is accepted. `got` is what was there instead, if a type was wrong.
     """
 
-    def __init__(self, field: str, expected: str) -> None:
-        super().__init__(f"{field}: {expected}" if field else expected)
+    def __init__(self, field: str, expected: str, got: str | None = None) -> None:
+        text = expected if got is None else f"expected {expected}, got {got}"
+        super().__init__(f"{field}: {text}" if field else text)
         self.field = field
         self.expected = expected
+        self.got = got
 
 
 class RefusedError(OyezError):

@@ -1,11 +1,14 @@
 """`oyez new`: a project that runs and passes its tests at once, in a folder of its own."""
 
+import json
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.js_client import JsDriver
 from tests.support.served import command, start
@@ -33,6 +36,34 @@ def test_its_code_is_in_order(project: Path) -> None:
     assert checked.returncode == 0, checked.stdout
     formatted = call(project, "ruff", "format", "--isolated", "--line-length", "120", "--check", ".")
     assert formatted.returncode == 0, formatted.stdout
+
+
+def test_its_ci_file_passes(project: Path) -> None:
+    """Each step that needs neither GitHub nor a package index is run: the check of the contract, and the tests."""
+    workflow = yaml.safe_load((project / ".github" / "workflows" / "test.yml").read_text())
+    assert workflow[True] == ["push", "pull_request"], "YAML reads `on` as true"
+    (job,) = workflow["jobs"].values()
+    steps = [step["run"] for step in job["steps"] if "run" in step]
+    assert [step.split()[0] for step in steps] == ["pip", "oyez", "python"]
+    for step in steps[1:]:
+        program, *words = shlex.split(step)
+        ended = call(project, *(["oyez.cli", *words] if program == "oyez" else words[1:]))
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_its_dockerfile_has_only_instructions_that_docker_knows(project: Path) -> None:
+    text = re.sub(r"\\\n\s*", "", (project / "Dockerfile").read_text())
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    assert [word for word, _ in lines] == [
+        *("FROM", "WORKDIR", "COPY", "RUN", "USER", "VOLUME", "ENV", "EXPOSE", "HEALTHCHECK", "CMD"),
+    ]
+    instructions = dict(lines)
+    assert json.loads(instructions["CMD"]) == ["oyez", "serve", "system.py"]
+    assert f"PORT={instructions['EXPOSE']}" in instructions["ENV"].split()
+    probe = shlex.split(instructions["HEALTHCHECK"])
+    compile(probe[3], "HEALTHCHECK", "exec")
+    for script in (instructions["RUN"], instructions["HEALTHCHECK"].removeprefix("CMD ")):
+        assert subprocess.run(["sh", "-n", "-c", script]).returncode == 0
 
 
 async def test_an_official_client_receives_its_events(project: Path, js: JsDriver, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -162,6 +163,24 @@ def test_the_folders_of_all_systems_and_of_the_settings_are_watched(
     folders = find_folders(["inside/shop.py", "quotes"], None)
     assert tmp_path in folders and (tmp_path / "inside") not in folders
     assert any(folder.name == "quotes" for folder in folders)
+
+
+def test_modules_elsewhere_are_watched_but_not_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def module(path: Path) -> ModuleType:
+        made = ModuleType(path.stem)
+        made.__file__ = str(path)
+        return made
+
+    app, shared = tmp_path / "app", tmp_path / "lib" / "shared"
+    for folder in (app, shared):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(app)
+    monkeypatch.setenv("HOME", str(tmp_path / "lib"))
+    installed = [pytest, asyncio, httpx, ModuleType("built-in"), module(app / "site-packages" / "x" / "y.py")]
+    own = [module(shared / "events.py"), module(tmp_path / "lib" / "all_of_home.py"), module(app / "tables.py")]
+    assert find_folders(["shop.py"], None, [*installed, *own]) == [app, shared]
 
 
 def test_mistakes_have_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

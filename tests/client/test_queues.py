@@ -107,7 +107,7 @@ async def test_attempts_are_repeated_and_each_event_is_published_once(
 
 
 async def test_a_refused_event_fails_alone(publisher: Publisher, ada: Client) -> None:
-    with pytest.raises(UnpublishedError, match=r"1 events of the queue .* parcel_id: a string") as failed:
+    with pytest.raises(UnpublishedError, match=r"1 events of the queue .* parcel_id: expected a string") as failed:
         async with publisher.queue(SLOW) as queue:
             good = await queue.put(*packed(0))
             bad = await queue.put("parcel:packed", {"parcel_id": 7.5, "customer_id": "ada"})

@@ -186,7 +186,7 @@ def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> 
         (event(""), "a name has 1 to 128 printable characters"),
         (event(to=[]), "event ping: has no target"),
         (event(to=[contract.namespaces[1].everyone]), "of namespace /back, but is declared in /"),
-        (event(example={**PING, "count": "1"}), "event ping: its example does not fit: count: a whole number"),
+        (event(example={**PING, "count": "1"}), "event ping: its example does not fit: count: expected a whole number"),
         (event(example={**PING, "count": object()}), "event ping: its example is not JSON"),
         (event(timestamp="nope"), "event ping: timestamp nope: expected a field `Time | UnsetType = UNSET`"),
         (event(timestamp="at"), "event ping: timestamp at: expected a field"),

@@ -324,7 +324,7 @@ def test_the_largest_snapshot_fits() -> None:
     codec = event.make_codec()
     data = codec.encode_payload(codec.decode_payload(json.dumps(lot, ensure_ascii=False).encode()))
     assert event.max_bytes is not None and 0.8 * event.max_bytes < len(data) <= event.max_bytes
-    with pytest.raises(InvalidDataError, match="bids: an array of at most 100 items"):
+    with pytest.raises(InvalidDataError, match="bids: expected an array of at most 100 items"):
         codec.decode_payload(json.dumps({**lot, "bids": bids * 2}).encode())
 
 

@@ -197,7 +197,7 @@ async def test_a_name_stands_for_its_room_in_every_namespace(publisher: Publishe
     [
         (publication("nope", {}), "There is no event 'nope' in market."),
         (Publication("nope", msgspec.Raw(b"{}"), excluding="x"), "except: rooms and ids of sockets"),
-        (publication("bid_rejected", {"bid_id": True}, "user_u"), "bid_id: a string of 1 to 128 characters"),
+        (publication("bid_rejected", {"bid_id": True}, "user_u"), "bid_id: expected a string of 1 to 128 characters"),
         (publication("bid_rejected", {"bid_id": "1"}), "bid_rejected needs a room to go to"),
         (publication("bid_rejected", {"bid_id": "1"}, ("user_u", "x")), "There is no room 'x'"),
         (publication("stats", {"sockets": 1}, "user_u"), "stats does not go to 'user_u'"),

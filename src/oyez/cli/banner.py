@@ -38,6 +38,9 @@ class Banner:
             line.rstrip()
             line.truncate(SCREEN_WIDTH, overflow="ellipsis")
             console.out.print(line)
+        if self._oyez.settings.serves_docs:
+            page = f"{self._suggestions.url}/{next(iter(contracts)) if len(contracts) == 1 else 'SYSTEM'}/docs"
+            console.out.print(Text.assemble("\nEvents, samples and a console for a browser: ", (page, "cyan")))
         self._show_commands(contracts)
         different = self._suggestions.list_different()
         if different:

@@ -8,12 +8,15 @@ and recover what they missed.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import sysconfig
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from types import ModuleType
 
 from watchfiles import Change, DefaultFilter, awatch
 
+import oyez
 from oyez.cli import console
 from oyez.cli.mistakes import shorten
 from oyez.cli.supervisor import Supervisor
@@ -26,6 +29,8 @@ STEP = 100
 """Milliseconds without a change after which what was collected counts."""
 TEST_FILES = ("test_", "conftest.py")
 """How the names of files begin that no server runs."""
+INSTALLED = {"site-packages", "dist-packages"}
+"""Folders of packages that are installed."""
 SETTINGS_FILE = "oyez.toml"
 WARNING = "--reload is for development, and others use this server: each changed file disconnects all clients."
 
@@ -54,7 +59,7 @@ def warn(settings: Settings) -> None:
 
 async def watch(supervisor: Supervisor, references: Sequence[str], settings_file: Path | None) -> None:
     """Replace the workers after each change, until cancelled; one line for each reload."""
-    folders = find_folders(references, settings_file)
+    folders = find_folders(references, settings_file, sys.modules.values())
     shown = ", ".join(shorten(folder) for folder in folders)
     console.show_note(f"Reloads when a Python file or {SETTINGS_FILE} changes in {shown}.")
     loop = asyncio.get_running_loop()
@@ -81,7 +86,8 @@ def wait_and_start_again(references: Sequence[str], settings_file: Path | None) 
     console.show_note("Not started. Waits for a change.")
 
     async def wait() -> None:
-        async with aclosing(find_changes(find_folders(references, settings_file), settings_file)) as changes:
+        folders = find_folders(references, settings_file, sys.modules.values())
+        async with aclosing(find_changes(folders, settings_file)) as changes:
             async for names in changes:
                 console.show_note(f"Starts again: {names}")
                 return
@@ -94,9 +100,32 @@ def wait_and_start_again(references: Sequence[str], settings_file: Path | None) 
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def find_folders(references: Sequence[str], settings_file: Path | None) -> list[Path]:
-    """The folders to watch: those of the systems and of the settings file, without folders inside of others."""
+def find_folders(
+    references: Sequence[str], settings_file: Path | None, modules: Iterable[ModuleType] = ()
+) -> list[Path]:
+    """The folders to watch: those of the systems, of the settings file, and of the project's modules elsewhere.
+
+    Folders inside of others are left out.
+    """
     files = [find_file(reference) for reference in references]
     files.append(settings_file or Path(SETTINGS_FILE))
-    folders = {file.resolve().parent for file in files}
+    folders = {file.resolve().parent for file in files} | set(find_module_folders(modules))
     return sorted(one for one in folders if one.is_dir() and not any(other in folders for other in one.parents))
+
+
+def find_module_folders(modules: Iterable[ModuleType]) -> Iterator[Path]:
+    """The folders of modules that a project has imported, without what is installed."""
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installed |= {Path(os.__file__).resolve().parent, Path(oyez.__file__).resolve().parent}
+    # To watch a home folder means to watch everything that a user has.
+    large = {Path.home(), *Path.home().parents}
+    for file in {str(getattr(module, "__file__", None) or "") for module in list(modules)}:
+        folder = Path(file).resolve().parent
+        around = {folder, *folder.parents}
+        if (
+            file.endswith(".py")
+            and not around & installed
+            and not INSTALLED & set(folder.parts)
+            and folder not in large
+        ):
+            yield folder

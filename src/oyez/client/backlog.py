@@ -145,5 +145,5 @@ def is_too_long(batch: Sequence[Waiting], error: InvalidEventsError) -> bool:
 def _only(error: InvalidEventsError, index: int) -> InvalidEventsError:
     """The error with what concerns one event."""
     errors = [found for found in error.errors if found.index == index]
-    single = [type(found)(0, found.field, found.expected, found.code) for found in errors]
+    single = [type(found)(0, found.field, found.expected, found.code, found.got) for found in errors]
     return InvalidEventsError(error.status, single[0].code, error.detail, single, problem=error.problem)

@@ -77,7 +77,7 @@ class Encoder:
             try:
                 encoded.append(self._encode(publication))
             except InvalidDataError as error:
-                errors.append(EventError(index, error.field or "data", error.expected, INVALID_DATA.code))
+                errors.append(EventError(index, error.field or "data", error.expected, INVALID_DATA.code, error.got))
             except RefusedError as error:
                 field = "event" if error.refusal is UNKNOWN_EVENT else "to"
                 errors.append(EventError(index, field, error.message, error.refusal.code))

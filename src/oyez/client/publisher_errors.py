@@ -36,8 +36,12 @@ class EventError:
     expected: str
     """What the field must be, or why the event is refused."""
     code: str
+    got: str | None = None
+    """What was there instead, if a type was wrong."""
 
     def __str__(self) -> str:
+        if self.got is not None:
+            return f"{self.field}: expected {self.expected}, got {self.got}"
         # What is said about anything but a field of the data is a sentence of its own.
         return f"{self.field}: {self.expected}" if self.code == INVALID_DATA.code else self.expected
 

@@ -229,6 +229,7 @@ def _read_errors(problem: Mapping[str, Any]) -> list[EventError]:
             str(error.get("field", "")),
             str(error.get("expected", "")),
             str(error.get("code", problem.get("code", ""))),
+            str(error["got"]) if "got" in error else None,
         )
         for error in given
     ]

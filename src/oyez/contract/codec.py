@@ -194,13 +194,13 @@ class EventCodec(Generic[P]):
 
     def _explain(self, error: Exception, array: bytes) -> InvalidDataError:
         if self._array is None:
-            return explain(error, self._name, find_shape(self._payload, array))
+            return explain(error, self._name, find_shape(self._payload, array), data=array)
         if not isinstance(error, msgspec.ValidationError):
             return explain(error, self._name, self._payload)
         names, required = self._payload.__struct_encode_fields__, count_required(self._payload)
         path = split_message(str(error))[1]
         if path and isinstance(path[0], int):
-            return explain(error, self._name, self._payload, (names[path[0]],))
+            return explain(error, self._name, self._payload, (names[path[0]],), array)
         if len(names) == 1 and array == b"[]":
             return InvalidDataError(names[0], REQUIRED)
         return InvalidDataError("", f"an array of {describe_arguments(names, required)}" if names else "no data")
@@ -226,10 +226,11 @@ class EventCodec(Generic[P]):
         for name, required, decode in self._fields_of(struct):
             value = given.pop(name, None)
             if value is not None:
+                only = b"[" + bytes(value) + b"]"
                 try:
-                    decode(b"[" + bytes(value) + b"]")
+                    decode(only)
                 except (ValueError, RecursionError) as error:
-                    errors.append(explain(error, self._name, struct, (name,)))
+                    errors.append(explain(error, self._name, struct, (name,), only))
             elif required:
                 errors.append(InvalidDataError(name, REQUIRED))
         errors += [explain_unknown(name, self._name, struct) for name in given]
@@ -529,11 +530,11 @@ class CommandCodec:
         if not isinstance(index, int) or index == 0:
             return InvalidDataError("", self._expected_arguments(data))
         if self._positional:
-            return explain(error, self._name, self._command, (self._wire_names[index - 1],))
+            return explain(error, self._name, self._command, (self._wire_names[index - 1],), data)
         shape = self._command
         if len(self._shapes) > 1:
             shape = find_shape(self._command, bytes(msgspec.json.decode(data, type=list[msgspec.Raw])[1]))
-        return explain(error, self._name, shape, ())
+        return explain(error, self._name, shape, (), data)
 
     def _expected_arguments(self, data: bytes) -> str:
         names = ", ".join(self._wire_names)

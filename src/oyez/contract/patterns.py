@@ -7,6 +7,7 @@ read in one way only.
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 
 from oyez.contract.types import MAX_ID_LENGTH
@@ -14,11 +15,20 @@ from oyez.errors import ContractError
 from oyez.settings import Limits
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
+MAX_SUGGESTED = 100
+"""Characters of an unknown name that are compared with known ones."""
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 MAX_NAMESPACE = Limits().max_namespace_length
 """Bytes of the name of a namespace."""
 _NAMESPACE = re.compile(r"/[^\s,?{}]*")
 """A namespace as clients name it: packets have a comma after it, and addresses a question mark."""
+
+
+@lru_cache(maxsize=256)
+def suggest_name(name: str, known: tuple[str, ...]) -> str:
+    """The known name that is most like an unknown one, as a sentence that follows another; empty if none is."""
+    like = get_close_matches(name[:MAX_SUGGESTED], known, 1)
+    return f" Did you mean {like[0]!r}?" if like else ""
 
 
 class Pattern:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -17,8 +18,10 @@ REQUIRED = "is required"
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
-def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: Path | None = None) -> InvalidDataError:
-    """The same error about the data of `name`, whose type is `struct`.
+def explain(
+    error: Exception, name: str, struct: type[msgspec.Struct], prefix: Path | None = None, data: bytes = b""
+) -> InvalidDataError:
+    """The same error about the data of `name`, whose type is `struct`. `data` is the JSON that did not fit.
 
     If the data was an element of an event array, `prefix` replaces the first step of the path, its index.
     """
@@ -27,6 +30,7 @@ def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: P
     if not isinstance(error, msgspec.ValidationError):
         return InvalidDataError("", f"valid JSON in UTF-8 ({error})")
     said, path = split_message(str(error))
+    wrong = path
     if prefix is not None:
         path = (*prefix, *path[1:])
     if missing := _MISSING.fullmatch(said):
@@ -36,7 +40,8 @@ def explain(error: Exception, name: str, struct: type[msgspec.Struct], prefix: P
         return InvalidDataError(format_path((*path, unknown[1][:MAX_SHOWN])), _unknown_field(name, path, found))
     if found is None:
         return InvalidDataError(format_path(path), said)
-    return InvalidDataError(format_path(path), describe(found) if path else _describe_whole(found))
+    expected = describe(found) if path else _describe_whole(found)
+    return InvalidDataError(format_path(path), expected, show_value(data, wrong) if path else None)
 
 
 def _describe_whole(found: inspect.Type) -> str:
@@ -45,6 +50,27 @@ def _describe_whole(found: inspect.Type) -> str:
     if len(list(options(found))) > 1 or not names:
         return describe(found)
     return f"an object with the {'field' if len(names) == 1 else 'fields'} {', '.join(names)}"
+
+
+def show_value(data: bytes, path: Path) -> str | None:
+    """The value at a path in JSON, for a message; None if it is not there.
+
+    Of texts, which may be secrets, only their length is shown.
+    """
+    try:
+        value: Any = msgspec.json.decode(data)
+        for step in path:
+            value = value[step]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
+    match value:
+        case None | bool() | int() | float():
+            return msgspec.json.encode(value).decode()[:MAX_SHOWN]
+        case str():
+            return f"a string of {len(value):,} characters" if len(value) != 1 else "a string of 1 character"
+        case list():
+            return f"an array of {len(value):,}"
+    return "an object"
 
 
 def explain_unknown(field: str, name: str, struct: type[msgspec.Struct]) -> InvalidDataError:

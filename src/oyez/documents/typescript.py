@@ -444,11 +444,19 @@ def _describe_member(schema: Node) -> str:
     if schema.get("format") == "date-time":
         found.append("a time in ISO 8601")
     if "prefixItems" not in schema:
-        found += [text.format(schema[name]) for name, text in _BOUNDS.items() if _is_telling(schema.get(name))]
+        found += [_describe_bound(name, schema[name]) for name in _BOUNDS if _is_telling(schema.get(name))]
     if "default" in schema:
         found.append(f"default {json.dumps(schema['default'])}")
     bound = ", ".join(found)
     return " ".join(filter(None, (schema.get("description", ""), bound and f"{bound[0].upper()}{bound[1:]}.")))
+
+
+def _describe_bound(name: str, bound: float) -> str:
+    """`at least 3 characters`, `at most 1 item`, `not empty`."""
+    if bound == 1 and name in ("minLength", "minItems"):
+        return "not empty"
+    text = _BOUNDS[name].format(bound)
+    return text.removesuffix("s") if (bound == 1 and "Length" in name) or (bound == 1 and "Items" in name) else text
 
 
 def _is_telling(bound: float | None) -> bool:

@@ -173,7 +173,14 @@ async def build_rejection(rejected: RejectedError, several: bool) -> Response:
         if work.is_long():
             await work.pause()
         errors.append({"index": index, **_describe(error)} if several else _describe(error))
-    return refuse(refusal, f"{refusal.message} Nothing was published.", errors)
+    # Of several, the list says what is wrong with each.
+    text = refusal.message if len(errors) > 1 else _say(rejected.errors[0][1])
+    return refuse(refusal, f"{text} Nothing was published.", errors)
+
+
+def _say(error: ItemError) -> str:
+    text = f"The data does not fit: {error}" if isinstance(error, InvalidDataError) else error.message
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _refusal(error: ItemError) -> Refusal:
@@ -184,4 +191,5 @@ def _describe(error: ItemError) -> dict[str, str]:
     code = _refusal(error).code
     if isinstance(error, RefusedError):
         return {"field": _FIELDS.get(code, "to"), "expected": error.message, "code": code}
-    return {"field": error.field or "data", "expected": error.expected, "code": code}
+    got = {"got": error.got} if error.got is not None else {}
+    return {"field": error.field or "data", "expected": error.expected, **got, "code": code}

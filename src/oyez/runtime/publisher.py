@@ -14,6 +14,7 @@ import msgspec
 from oyez.concurrency.long_work import LongWork
 from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract, Event
+from oyez.contract.patterns import suggest_name
 from oyez.contract.rooms import Caller, NamedRoom, Place, Sockets
 from oyez.contract.routing import EventRouter
 from oyez.contract.schema import quote
@@ -98,6 +99,7 @@ class Publisher:
             name: _EventPath(event, event.make_codec(), EventRouter(event, contract))
             for name, event in contract.events.items()
         }
+        self._names = tuple(contract.events)
 
     @must_await
     async def emit(self, payload: Payload, *rooms: Place, excluding: Iterable[NamedRoom | str] = ()) -> str | None:
@@ -221,7 +223,7 @@ class Publisher:
         """`prepare` for an event by name, with its data as JSON. Without `to`, the rooms follow from the data."""
         path = self._find_path(name)
         if path is None:
-            raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(name)} in {self.contract.name}.")
+            raise self._refuse_unknown(name)
         if name != path.event.name:
             data = path.codec.add_named(data, name)
         payload = path.event.stamp(path.codec.decode_payload(data), self._clock())
@@ -238,6 +240,12 @@ class Publisher:
         """The way of an event by its name, or by the pattern of its name; None if there is none."""
         event = self.contract.find_event(name)
         return None if event is None else self._paths[event.name]
+
+    def _refuse_unknown(self, name: str) -> RefusedError:
+        text = f"There is no event {quote(name)} in {self.contract.name}."
+        old = next((e.name for e in self.contract.events.values() if any(form.name == name for form in e.was)), None)
+        hint = f" It is an old name of {old!r}." if old is not None else suggest_name(name, self._names)
+        return RefusedError(UNKNOWN_EVENT, text + hint)
 
     def prepare_arguments(
         self,
@@ -343,7 +351,7 @@ class Publisher:
         """
         path = self._find_path(publication.event)
         if path is None:
-            raise RefusedError(UNKNOWN_EVENT, f"There is no event {quote(publication.event)} in {self.contract.name}.")
+            raise self._refuse_unknown(publication.event)
         declared = path.event.targets
         targets = {name: declared.get(self.contract.find_declared(name), ()) for name in namespaces}
         to_sockets = [name for name, listed in targets.items() if any(isinstance(one, Sockets) for one in listed)]

@@ -214,7 +214,7 @@ async def test_a_refused_message_is_logged_and_counted_and_stops_nothing(harness
             ("serverSideEmit", "unknown_event"),
         ]
         assert {line["log_level"] for line in refused} == {"warning"}
-        assert refused[0]["reason"] == "number: a whole number"
+        assert refused[0]["reason"].startswith("number: expected a whole number, got ")
         assert node.refused == {"invalid_data": 3, "unknown_event": 2, "unknown_room": 2}
 
 

@@ -21,6 +21,8 @@ class FieldError(Payload):
 
     field: str
     expected: str
+    got: str | msgspec.UnsetType = msgspec.UNSET
+    """What was there instead, if a type was wrong."""
     code: str | msgspec.UnsetType = msgspec.UNSET
     index: int | msgspec.UnsetType = msgspec.UNSET
 
