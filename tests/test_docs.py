@@ -371,6 +371,7 @@ def find_needs(text: str) -> set[str]:
     modules = {name.split(".")[0] for name in re.findall(r"^(?:from|import) ([\w.]+)", python, re.MULTILINE)}
     written = {found[1] for block in blocks if (found := re.match(r"# (\w+)\.py\n", block.text))}
     written |= set(re.findall(r"\b(\w+)\.py\b", commands))
+    written |= set(re.findall(r"\boyez new (\w+)", commands))
     others = modules - INSTALLED - written - set(sys.stdlib_module_names)
     imported = re.findall(r"^import (?:.* from )?\"([^\"]+)\"", js, re.MULTILINE)
     npm = {name for name in imported if not name.startswith((".", "/", "node:", "http"))}
