@@ -67,3 +67,10 @@ def test_a_namespace_that_accepts_the_client_later_has_no_farewell() -> None:
     admission.refuse("/trade", second)
     admission.accept("/news")
     assert admission.farewells() == [second]
+
+
+def test_a_client_that_is_refused_again_and_again_costs_no_more_memory() -> None:
+    admission = Admission(Limits(max_namespaces_per_connection=2), now=0.0)
+    for number in range(5):
+        admission.refuse(f"/shop-{number}", OutboundPacket(b"%d" % number))
+    assert [farewell.text for farewell in admission.farewells()] == [b"3", b"4"]

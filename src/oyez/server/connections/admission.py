@@ -88,7 +88,11 @@ class Admission:
 
     def refuse(self, namespace: str, farewell: OutboundPacket) -> None:
         """The client was refused; `farewell` disconnects it from `namespace`, if it does not leave by itself."""
-        self._farewells = {**(self._farewells or {}), namespace: farewell}
+        farewells = {**(self._farewells or {}), namespace: farewell}
+        if len(farewells) > self._limits.max_namespaces_per_connection:
+            # A client in another namespace may be refused by any number of them, and need not leave.
+            del farewells[next(iter(farewells))]
+        self._farewells = farewells
 
     def disconnect(self, namespace: str) -> None:
         """The server has disconnected the client from `namespace`."""
