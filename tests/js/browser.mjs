@@ -38,6 +38,9 @@ const commands = {
     const answer = await page.goto(url);
     return answer.status();
   },
+  async reload({ name }) {
+    await pages.get(name).page.reload();
+  },
   async close({ name }) {
     await pages.get(name).context.close();
     pages.delete(name);
