@@ -16,6 +16,11 @@ TURNED = f"{IMAGE}\u202e</script>"
 """A text that tries to turn the text after it round, too."""
 THEMES: Mapping[str, Sequence[str]] = {"light": (), "dark": ("color-contrast",)}
 """The themes, and the rules of axe-core for each (none: all). Only colours differ."""
+KEEP_SAVED = """(() => {
+  const make = URL.createObjectURL;
+  URL.createObjectURL = (blob) => (blob.text().then((text) => (window.saved = text)), make(blob));
+})()"""
+"""Keeps the text of the next file that the page saves."""
 PHONE = {"width": 360, "height": 740}
 VIEWS = ("overview", "connections", "events", "history", "work", "keys", "audit")
 """Those that are looked at on a phone: each kind of table and form."""
@@ -161,6 +166,9 @@ async def test_a_user_is_blocked_and_the_block_is_ended(pharmacy: Market, browse
         await page.click(".contents a", "Audit")
         await page.wait_for("td", "unblock")
         assert {"block", "unblock"} <= set(await page.texts("td[data-label=Action]"))
+        await page.evaluate(KEEP_SAVED)
+        await page.click(".try", "Export")
+        await page.wait_until("(window.saved ?? '').includes('\"unblock\"')")
 
 
 async def test_a_service_key_is_shown_once(pharmacy: Market, browser: Browser) -> None:

@@ -10,7 +10,7 @@ const OUT = { phase: "out", name: "", note: "", endsAt: 0 };
 const ENDED = "Your session has ended. Sign in again.";
 
 // Why a request failed, as the server says it.
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, problem) {
     super(problem.detail ?? problem.title ?? `The server answered ${status}.`);
     this.status = status;
