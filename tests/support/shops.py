@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from msgspec.structs import replace
 
 from oyez.client import Client, connect
 from oyez.contract import Contract, Id, Stamped, own
@@ -92,7 +93,8 @@ async def serve(oyez: Oyez, kind: str = "own port") -> AsyncIterator[Market]:
 
 def build_server(oyez: Oyez, kind: str, prefix: str) -> InLoop:
     if kind == "own port":
-        return OwnPort(oyez, oyez.find_server, oyez.settings, oyez.drain)
+        # Other tests run at the same time: a free port for each.
+        return OwnPort(oyez, oyez.find_server, replace(oyez.settings, port=0), oyez.drain)
     app: Any = oyez
     if prefix:
         app = FastAPI(lifespan=lambda app: oyez.running())

@@ -123,7 +123,9 @@ SHIPPED = ["quotes", "bookings", "qscrap", "fixrx", "rez"]
 
 
 async def test_it_has_the_own_routes_of_every_system_that_ships(tmp_path: Path) -> None:
-    async with serve(Oyez([load_system(name) for name in SHIPPED], Settings(oyez_data=str(tmp_path)))) as market:
+    async with serve(
+        Oyez([load_system(name) for name in SHIPPED], Settings(port=0, oyez_data=str(tmp_path)))
+    ) as market:
         for name in SHIPPED:
             document = (await market.call("GET", f"/{name}/openapi.json")).json()
             OpenAPI.model_validate(document)
