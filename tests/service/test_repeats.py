@@ -94,7 +94,7 @@ async def test_a_string_too_many_is_no_key(client: Client) -> None:
     for _ in range(2):
         error = (await client.call("pay", {"amount": 5}, "bob"))["error"]
         assert (error["code"], error["details"]["field"]) == ("invalid_data", "")
-        assert error["message"].endswith('a key for repeats is {"idempotencyKey": "…"}, not a string')
+        assert error["message"].endswith('a key for repeats is {"idempotencyKey": "…"}, not a string.')
     assert await client.call("pay", {"amount": 5}) == done(5)
 
 

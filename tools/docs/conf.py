@@ -35,6 +35,7 @@ CONTENTS = {
     "Operating": [
         "operating",
         "admin",
+        "admin-page",
         "operations",
         "deploying",
         "security",
