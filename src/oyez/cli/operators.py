@@ -121,7 +121,7 @@ def in_path(*parts: str) -> str:
 
 
 def show_answer(operator: OperatorFlags, answer: Any) -> bool:
-    """True if the answer was printed as JSON, because that was asked for."""
+    """True if the answer was printed as JSON, because `--json` was given."""
     if operator.json:
         console.out.print(msgspec.json.encode(answer).decode())
     return operator.json
@@ -135,6 +135,19 @@ def show_rows(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for row in rows:
         table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     console.show_table(table)
+
+
+def show_list(
+    operator: OperatorFlags, admin: AdminClient, name: str, query: Mapping[str, Any], columns: Sequence[str]
+) -> None:
+    """List what the admin API has at `/{name}`: these fields of each, MAX_LISTED at most."""
+    found = admin.get(f"/{name}", {**query, "limit": MAX_LISTED})
+    if show_answer(operator, found):
+        return
+    show_rows(columns, [[one[column] for column in columns] for one in found[name]])
+    if found["next"] is not None:
+        console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
+    warn_missing(found)
 
 
 def warn_missing(answer: Mapping[str, Any]) -> None:

@@ -6,12 +6,12 @@ from oyez.cli.console import printable
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.cli.operators import (
     ANYONE,
-    MAX_LISTED,
     OperatorFlags,
     admin_client,
     in_path,
     name_system,
     show_answer,
+    show_list,
     show_rows,
     warn_missing,
 )
@@ -59,14 +59,8 @@ def rooms(
             )
             if found["members"] is not None:
                 console.out.print(printable(f"members: {', '.join(found['members']) or 'none'}"))
+            warn_missing(found)
         else:
-            query = {"system": name, "namespace": namespace, "search": search, "limit": MAX_LISTED}
-            found = admin.get("/rooms", query)
-            if show_answer(operator, found):
-                return 0
-            rows = [(one["system"], one["namespace"], one["room"], one["sockets"]) for one in found["rooms"]]
-            show_rows(("system", "namespace", "room", "sockets"), rows)
-            if found["next"] is not None:
-                console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
-        warn_missing(found)
+            query = {"system": name, "namespace": namespace, "search": search}
+            show_list(operator, admin, "rooms", query, ("system", "namespace", "room", "sockets"))
     return 0

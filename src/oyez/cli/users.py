@@ -9,12 +9,12 @@ from oyez.cli.console import printable
 from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
 from oyez.cli.operators import (
     ANYONE,
-    MAX_LISTED,
     OperatorFlags,
     admin_client,
     in_path,
     name_system,
     show_answer,
+    show_list,
     show_rows,
     warn_missing,
 )
@@ -52,16 +52,9 @@ def users(
             found = admin.get(in_path("systems", name, "users", user))
             if not show_answer(operator, found):
                 _show(found)
-            return 0
-        found = admin.get("/users", {"system": name, "search": search, "limit": MAX_LISTED})
-        if show_answer(operator, found):
-            return 0
-        show_rows(
-            ("system", "user", "sockets"), [(one["system"], one["user"], one["sockets"]) for one in found["users"]]
-        )
-        if found["next"] is not None:
-            console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
-        warn_missing(found)
+        else:
+            query = {"system": name, "search": search}
+            show_list(operator, admin, "users", query, ("system", "user", "sockets"))
     return 0
 
 

@@ -23,7 +23,7 @@ class AdminPage:
 
     def __init__(self) -> None:
         self._page: tuple[File, dict[str, str]] | None = None
-        """Made when it is asked for: a server that nobody asks reads no files."""
+        """Made at the first request: a server without such requests reads no files."""
 
     def build_routes(self, prefix: str) -> list[Route]:
         """The routes, if the page is at `{prefix}/`."""

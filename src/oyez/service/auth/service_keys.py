@@ -47,7 +47,7 @@ class ServiceKey:
     """True if it may keep receivers of webhooks."""
     created: float
     by: str
-    """The operator who has made it."""
+    """The name of the operator who made the key."""
     until: float | None
     revoked: float | None
     last_used: float | None
