@@ -15,6 +15,7 @@ from oyez.client import Client, connect
 from oyez.contract import Contract, Id, Stamped, own
 from oyez.service.app import Oyez
 from oyez.service.system import System
+from oyez.settings import Settings
 from tests.support.clock import PATIENCE
 from tests.support.serving import InLoop, OwnPort
 
@@ -93,8 +94,11 @@ async def serve(oyez: Oyez, kind: str = "own port") -> AsyncIterator[Market]:
 
 def build_server(oyez: Oyez, kind: str, prefix: str) -> InLoop:
     if kind == "own port":
-        # Other tests run at the same time: a free port for each.
-        return OwnPort(oyez, oyez.find_server, replace(oyez.settings, port=0), oyez.drain)
+        settings = oyez.settings
+        if settings.port == Settings().port:
+            # A test that sets no port gets a free one: other tests run at the same time.
+            settings = replace(settings, port=0)
+        return OwnPort(oyez, oyez.find_server, settings, oyez.drain)
     app: Any = oyez
     if prefix:
         app = FastAPI(lifespan=lambda app: oyez.running())
