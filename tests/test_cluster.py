@@ -217,7 +217,6 @@ class Guest:
 
     heard: list[str] = field(default_factory=list)
     reason: str = ""
-    told_at: float = 0.0
     recovered: bool = False
 
     async def live(self, first: str, second: str, auth: dict[str, str], arrived: asyncio.Semaphore) -> None:
@@ -226,7 +225,7 @@ class Guest:
             try:
                 await self.listen(client)
             except Disconnected as ended:
-                self.reason, self.told_at = ended.reason, asyncio.get_running_loop().time()
+                self.reason = ended.reason
         again = {**auth, **client.recovery}
         async with self.connect(second, again) as back:
             self.recovered = back.sid == client.sid
@@ -241,7 +240,7 @@ class Guest:
             self.heard.append((await client.expect_event("quote:offer:updated", LONG_WAIT)).args[0]["offerId"])
 
 
-async def test_a_crowd_is_sent_away_in_batches_and_misses_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
+async def test_a_crowd_is_sent_away_and_misses_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
     # All guests are one user, and the silent client is another connection of it. The node waits for that one for as
     # long as the test needs, on any machine.
     (tmp_path / "oyez.toml").write_text(
@@ -279,9 +278,6 @@ async def test_a_crowd_is_sent_away_in_batches_and_misses_nothing(tmp_path: Path
     assert all(guest.heard == [*sent, "end"] for guest in guests)
     assert {guest.reason for guest in guests} == {"transport close"}
     assert all(guest.recovered for guest in guests)
-    times = sorted(guest.told_at for guest in guests)
-    # Three batches of a hundred, a tenth of a second apart.
-    assert times[-1] - times[0] > 0.05
 
 
 RESTARTING = b"\x03\xf4"
