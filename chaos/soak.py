@@ -9,7 +9,8 @@ or without having sent a CONNECT; half of those that come back recover their ses
 that is not a payload, or an event that does not exist.
 
 The first third of the run warms up. After it, the average of each figure over the last third may exceed that of the
-middle third by no more than GROWTH allows. The exit status is 1 otherwise, or if an event was missed.
+middle third by no more than GROWTH allows. The exit status is 1 otherwise, or if an event was missed. Each minute's
+figures are printed when they are known.
 """
 
 import argparse
@@ -45,6 +46,8 @@ MINUTES = 60.0
 RETENTION = 60.0
 """Seconds that the log keeps: short, so that its size is steady soon."""
 SAMPLE_SECONDS = 5.0
+SAMPLES_A_LINE = 12
+"""Samples, of which one is printed: one a minute."""
 TEXT = "x" * 200
 GROWTH = {"memory": (0.03, 3_000_000), "files": (0.03, 4), "stored": (0.10, 1_000_000)}
 """By how much the last third may exceed the middle one: the greater of a share, and of bytes or files."""
@@ -133,13 +136,15 @@ class Soak:
 
     def sample(self, node: Node, data: Path) -> None:
         family = list_family(node.child.pid)
-        self.samples.append(
-            {
-                "memory": read_memory(node.child.pid),
-                "files": sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in family),
-                "stored": sum(path.stat().st_size for path in data.rglob("*") if path.is_file()),
-            }
-        )
+        sample = {
+            "memory": read_memory(node.child.pid),
+            "files": sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in family),
+            "stored": sum(path.stat().st_size for path in data.rglob("*") if path.is_file()),
+        }
+        if len(self.samples) % SAMPLES_A_LINE == 0:
+            shown = ", ".join(f"{TITLES[name]}: {value / DIVISORS[name]:,.1f}" for name, value in sample.items())
+            print(f"{len(self.samples) * SAMPLE_SECONDS / 60:.0f} min; {shown}", flush=True)
+        self.samples.append(sample)
 
     def judge(self) -> list[list[str]]:
         """A row for each figure; what has grown is added to `faults`."""

@@ -19,7 +19,7 @@ from oyez.log import sqlite, sqlite_file
 from oyez.log.local_bus import MAX_MESSAGE_BYTES
 from oyez.log.log import epoch_of
 from oyez.log.sqlite import SqliteLog
-from oyez.log.sqlite_file import FORMATS
+from oyez.log.sqlite_file import FORMATS, SqliteFile
 from tests.log.backends import RETENTION, Clock
 from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
 from tests.support.clock import PATIENCE, until
@@ -398,6 +398,38 @@ async def test_the_wal_of_a_small_log_stays_small(path: Path, open_node: Open, q
     assert wal.stat().st_size > 2 * most
     reader.close()
     await until(lambda: wal.stat().st_size <= 2 * most)
+
+
+async def test_many_small_entries_leave_no_large_wal(
+    path: Path, open_node: Open, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "MAX_WAL_BYTES", 200_000)
+    log, wal = await open_node(), Path(f"{path}-wal")
+    for number in range(200):
+        await log.append([entry(number)])
+    await until(lambda: wal.stat().st_size == 0)
+    assert path.stat().st_size < 200_000, "the entries need less than a tenth of what the commits wrote"
+
+
+async def test_a_backup_that_takes_long_does_not_stop_appends(
+    path: Path, open_node: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "CHECKPOINT_TIMEOUT", 1_000.0)
+    log = await open_node(max_bytes=1_000_000)
+    reader = sqlite3.connect(path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entries").fetchall()
+    large = replace(entry(0), data=b"x" * 2_000 * sqlite_file.PAGE_BYTES)
+    await log.append([large])
+    file = SqliteFile(path, max_bytes=1_000_000, sync="normal", boot=sqlite_file.read_boot, on_open=lambda *_: None)
+    await file.use(lambda db: None)
+    async with asyncio.timeout(PATIENCE):
+        await file.checkpoint()
+    await log.append([entry(1)])
+    reader.close()
+    await file.checkpoint()
+    assert Path(f"{path}-wal").stat().st_size == 0
+    file.close()
 
 
 async def test_what_is_forgotten_leaves_the_file_bit_by_bit(

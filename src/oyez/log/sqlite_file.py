@@ -39,12 +39,15 @@ APPLICATION_ID = 0x4F59455A
 """Marks the file as a log of Oyez, in SQLite's header."""
 PAGE_BYTES = 1_024
 """Bytes of a page: small, because each commit writes whole pages and an entry has a few hundred bytes."""
-CHECKPOINT_CHANGES = 5_000
-"""Rows written until a thread copies the WAL into the file: a few MB, so that the disk is not always busy."""
+MAX_WAL_BYTES = 8_000_000
+"""Bytes of the WAL until a thread copies it into the file: several, so that the disk is not always busy. Counted in
+bytes, because a commit of one small row writes several pages."""
 MAX_WAL_PAGES = 100_000
 """Pages in the WAL above which it is copied in the event loop, which blocks it: only if the thread is too slow."""
 MIN_WAL_PAGES = 250
 """Pages in the WAL (250 KB) below which it is never copied in the event loop, even if the log is small."""
+MAX_READER_PAGES = 1_000
+"""Pages (1 MB) left in the WAL above which another program must be reading an old state of the file."""
 CHECKPOINT_TIMEOUT = 1.0
 """Seconds that the thread waits for a moment without an append; it tries again after the next check."""
 LOCK_TIMEOUT = 2.0
@@ -80,8 +83,6 @@ class SqliteFile:
         self._db: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         """Device and inode of the open file."""
-        self._checkpointed = 0
-        """`total_changes` of the connection when the WAL was last copied into the file."""
         self._failing = False
         self._closed = False
 
@@ -146,14 +147,9 @@ class SqliteFile:
         return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * PAGE_BYTES
 
     async def checkpoint(self) -> None:
-        """Copy the WAL into the file if it has grown."""
-        if self._db is None:
-            return
-        large = _wal_size(self.path) > self._max_bytes
-        if not large and self._db.total_changes - self._checkpointed < CHECKPOINT_CHANGES:
-            return
-        self._checkpointed = self._db.total_changes
-        await asyncio.to_thread(_checkpoint, self.path, truncate=large)
+        """Copy the WAL into the file, and empty it, if it has grown."""
+        if self._db is not None and _wal_size(self.path) > min(MAX_WAL_BYTES, self._max_bytes):
+            await asyncio.to_thread(_checkpoint, self.path)
 
     def close(self) -> None:
         """Close the file; every further use raises LogUnavailableError."""
@@ -234,7 +230,6 @@ class SqliteFile:
             db.close()
             raise
         self._db, self._identity = db, _identify(self.path)
-        self._checkpointed = 0
         return db, last
 
     def _prepare(self, db: sqlite3.Connection, unclean: bool) -> None:
@@ -300,18 +295,20 @@ def _wal_size(path: Path) -> int:
         return 0
 
 
-def _checkpoint(path: Path, *, truncate: bool = False) -> None:
-    """Write the WAL into its file, over a connection of this thread's own.
+def _checkpoint(path: Path) -> None:
+    """Write the WAL into its file and empty it, over a connection of this thread's own.
 
-    Most pages are written while others append. The rest, a few pages, is written while appends wait for the lock,
-    without stopping their loops: the WAL starts from its beginning only if nothing is left. `truncate` also shrinks the
-    file.
+    Most pages are written while others append; the second pass writes what they appended during the first. The rest, a
+    few pages, is written while appends wait for the lock, without stopping their loops. Another program that reads an
+    old state of the file, such as a backup, keeps the WAL from being emptied: appends do not wait for it.
     """
     with suppress(sqlite3.Error):
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=CHECKPOINT_TIMEOUT)
         try:
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            db.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'FULL'})").fetchall()
+            for _ in range(2):
+                ((_, pages, written),) = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if pages - written <= MAX_READER_PAGES:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
             db.close()
 

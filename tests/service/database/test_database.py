@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from oyez.errors import DatabaseUnavailableError, SettingsError
 from oyez.runtime.current import current_user
+from oyez.service.database import engines
 from oyez.service.database.database import Database, build_database
 from oyez.service.database.engines import OPEN_TIMEOUT
 from oyez.service.database.transact import MAX_ATTEMPTS
@@ -192,6 +193,24 @@ async def test_what_a_commit_outlives(file: Path, sync: Literal["normal", "full"
 
     with closing(Database(f"sqlite:///{file}", sync=sync)) as db:
         assert await db.run(look) == ["wal", level, 1]
+
+
+async def test_the_wal_shrinks_after_a_large_transaction(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "MAX_WAL_BYTES", 100_000)
+
+    def fill(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE large (bytes BLOB)"))
+        connection.execute(text("INSERT INTO large VALUES (zeroblob(6000000))"))
+
+    def read_size() -> int:
+        return Path(f"{file}-wal").stat().st_size
+
+    with closing(Database(f"sqlite:///{file}")) as db:
+        await db.run(fill)
+        assert read_size() > 6_000_000
+        for _ in range(2):
+            await db.run(lambda connection: connection.execute(text("INSERT INTO large VALUES (x'00')")))
+        assert read_size() <= 100_000
 
 
 # Cancelled.

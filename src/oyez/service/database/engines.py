@@ -17,6 +17,9 @@ BUSY_TIMEOUT = 5
 100 ms, and a process that waits so long is overtaken by another one that writes again and again."""
 LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 """SQLite's codes of a locked file. Waiting does not help against a full disk or a missing right."""
+MAX_WAL_BYTES = 8_000_000
+"""Bytes to which SQLite's WAL shrinks when it has been copied into the file: otherwise it would stay as large as the
+largest transaction has made it."""
 STEPS_A_LOOK = 20_000
 """Instructions of SQLite's virtual machine, about a millisecond, between two checks for an overdue transaction."""
 CONNECT_TIMEOUT = 3
@@ -45,7 +48,7 @@ def open_sqlite(url: URL, limits: Limits, connections: int, begin: str, *pragmas
         # The driver would begin transactions by itself, late and without the lock; `begin` below does it instead.
         connection.isolation_level = None
         _enter_wal(connection)
-        for pragma in ("PRAGMA foreign_keys = ON", *pragmas):
+        for pragma in ("PRAGMA foreign_keys = ON", f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}", *pragmas):
             connection.execute(pragma)
         patience = BUSY_TIMEOUT if begin == "BEGIN IMMEDIATE" else round(limits.database_lock_timeout * 1_000)
         connection.execute(f"PRAGMA busy_timeout = {patience}")
