@@ -136,7 +136,7 @@ class Soak:
 
     def sample(self, node: Node, data: Path) -> None:
         family = list_family(node.child.pid)
-        sample = {
+        sample: dict[str, float] = {
             "memory": read_memory(node.child.pid),
             "files": sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in family),
             "stored": sum(path.stat().st_size for path in data.rglob("*") if path.is_file()),
