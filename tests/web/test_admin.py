@@ -128,6 +128,7 @@ async def test_why_an_event_reached_one_user_and_not_another(pharmacy: Market, b
         steps = await page.texts(".step-head")
         assert [step.split("\n")[0].split(" ")[0] for step in steps] == ["Published", "Stored", "Delivered"]
         # What the contract calls private is not shown.
+        await page.wait_for(".event-data", "Paris")
         shown = await page.evaluate("document.body.innerText")
         assert "Paris" in shown and "[private]" in shown and "secret" not in shown
         await page.fill(".filters input", "ben")
@@ -165,8 +166,10 @@ async def test_a_user_is_blocked_and_the_block_is_ended(pharmacy: Market, browse
         async with enter(pharmacy, "eva"):
             pass
         await page.click(".contents a", "Audit")
-        await page.wait_for("td", "unblock")
-        assert {"block", "unblock"} <= set(await page.texts("td[data-label=Action]"))
+        await page.wait_until(
+            "((actions) => actions.includes('block') && actions.includes('unblock'))"
+            "([...document.querySelectorAll('td[data-label=Action]')].map((cell) => cell.innerText))"
+        )
         await page.evaluate(KEEP_SAVED)
         await page.click(".try", "Export")
         await page.wait_until("(window.saved ?? '').includes('\"unblock\"')")

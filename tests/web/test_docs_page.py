@@ -37,7 +37,7 @@ async def test_a_system_is_shown_completely(showcase: Market, browser: Browser, 
         await page.command("resize", **PHONE)
         await page.evaluate("for (const row of document.querySelectorAll('details')) row.open = true")
         assert not await page.is_too_wide()
-        assert await page.evaluate(
+        await page.wait_until(
             "[...document.querySelectorAll('pre')].every((pre) => pre.scrollWidth <= pre.clientWidth)"
         )
         await page.evaluate("document.querySelector('section.list').scrollIntoView()")
@@ -69,19 +69,21 @@ async def test_the_search_is_used_with_the_keyboard(showcase: Market, browser: B
         await page.shoot("search")
         await page.press("Enter")
         await page.wait_until("location.hash === '#event-order_eta_update'")
-        assert await page.evaluate("document.activeElement.id") == "event-order_eta_update"
-        top = await page.evaluate("document.getElementById('event-order_eta_update').getBoundingClientRect().top")
-        assert 0 <= top < 200
+        await page.wait_until("document.activeElement.id === 'event-order_eta_update'")
+        await page.wait_until(
+            "((top) => 0 <= top && top < 200)(document.activeElement.getBoundingClientRect().top)",
+        )
         # The name of a field, and the second of several results.
         await page.press("/")
         await page.type("refundAmount")
         await page.wait_for("#hits li", "order_cancelled")
         await page.press("Escape", "/")
         await page.type("order_")
+        await page.wait_until("document.querySelectorAll('#hits li').length > 2")
         await page.press("ArrowDown", "ArrowDown", "ArrowUp")
-        assert await page.evaluate("document.querySelector('#hits [aria-selected=true]').id") == "hit-1"
+        await page.wait_until("document.querySelector('#hits [aria-selected=true]')?.id === 'hit-1'")
         await page.press("Escape")
-        assert await page.texts("#hits li") == []
+        await page.wait_until("document.querySelectorAll('#hits li').length === 0")
 
 
 async def test_a_role_sees_only_what_it_can_receive_and_send(showcase: Market, browser: Browser) -> None:
@@ -92,7 +94,7 @@ async def test_a_role_sees_only_what_it_can_receive_and_send(showcase: Market, b
         assert not any("-customer-" in name or "-admin-" in name for name in names)
         await page.choose(".role-picker select", "customer")
         await page.wait_until("document.getElementById('command-customer-booking-track')")
-        assert await page.evaluate("location.search") == "?role=customer"
+        await page.wait_until("location.search === '?role=customer'")
         await page.shoot("role")
         # What is found is shown, whatever role was chosen.
         await page.press("/")
@@ -100,7 +102,7 @@ async def test_a_role_sees_only_what_it_can_receive_and_send(showcase: Market, b
         await page.wait_for("#hits li", "booking:accept")
         await page.press("Enter")
         await page.wait_for("#command-partner-booking-accept .facts")
-        assert await page.evaluate("location.search") == ""
+        await page.wait_until("location.search === ''")
 
 
 async def test_the_http_api_is_listed(showcase: Market, browser: Browser) -> None:
@@ -165,7 +167,7 @@ async def test_the_chosen_colours_stay(showcase: Market, browser: Browser) -> No
         await page.wait_for("button[aria-label='Switch to light colours']")
         await page.evaluate("location.reload()")
         await page.wait_for("h1")
-        assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+        await page.wait_until("document.documentElement.dataset.theme === 'dark'")
         assert await page.evaluate("Object.keys(localStorage)") == ["oyez-theme"]
 
 
@@ -186,17 +188,17 @@ async def test_everything_is_reached_on_a_phone(showcase: Market, browser: Brows
 async def test_results_and_tables_fit_on_a_phone(showcase: Market, browser: Browser) -> None:
     async with browser.open(f"{showcase.url}/rez/docs", **PHONE) as page:
         await page.wait_until("document.querySelector('.operations')")
-        assert await page.evaluate(
+        await page.wait_until(
             "[...document.querySelectorAll('.scroll')].every((table) => table.scrollWidth <= table.clientWidth)"
         )
         await page.evaluate("document.getElementById('errors').scrollIntoView()")
         await page.shoot("phone-errors")
         await page.fill(".search input", "order_")
         await page.wait_for("#hits li", "order_")
-        left, right = await page.evaluate(
-            "(({left, right}) => [left, innerWidth - right])(document.getElementById('hits').getBoundingClientRect())"
+        await page.wait_until(
+            "(({left, right}) => left === 8 && innerWidth - right === 8)"
+            "(document.getElementById('hits').getBoundingClientRect())"
         )
-        assert left == right == 8
         await page.shoot("phone-search")
 
 
@@ -207,7 +209,7 @@ async def test_texts_of_a_contract_stay_texts(showcase: Market, browser: Browser
         await page.type("<img")
         await page.wait_for("#hits li", "hostile")
         await page.press("Escape")
-        assert hostile.IMAGE in (await page.texts(".overview .lead"))[0]
+        await page.wait_for(".overview .lead", hostile.IMAGE)
         await page.evaluate("location.hash = '#event-hostile'")
         await page.wait_for("#event-hostile .fields", hostile.IMAGE)
         assert await page.evaluate("document.querySelectorAll('main img, main script, main b').length") == 0
