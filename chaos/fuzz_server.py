@@ -1,4 +1,4 @@
-"""A whole server for `chaos.fuzz`: bytes are sent to it over the network, as a client or a back end would."""
+"""Servers of all shipped systems, and a target of `chaos.fuzz`: bytes are sent over the network, as clients would."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,21 +43,27 @@ def fuzzed_server() -> Iterator[Callable[[bytes], str]]:
     `{service}` and `{user}` in the input are replaced by tokens. A status of 500, a traceback in the log, a connection
     that does not end, and a server that ends are findings.
     """
+    with serve_all(ENVIRON, LIMITS) as (server, port, log):
+        yield Exchange(server, port, log)
+
+
+@contextmanager
+def serve_all(environ: Mapping[str, str], toml: str = "") -> Iterator[tuple["subprocess.Popen[bytes]", int, Path]]:
+    """A server of all shipped systems with these settings: its process, its port, and the file of its log."""
     with tempfile.TemporaryDirectory(prefix="oyez-fuzz-") as name:
         folder, port = Path(name), find_port()
-        environ = {**os.environ, **ENVIRON, "PORT": str(port), "OYEZ_DATA": str(folder / "data")}
-        (folder / "oyez.toml").write_text(LIMITS)
+        (folder / "oyez.toml").write_text(toml)
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [sys.executable, "-m", "oyez.cli", "serve"],
                 cwd=folder,
-                env=environ,
+                env={**os.environ, **environ, "PORT": str(port), "OYEZ_DATA": str(folder / "data")},
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
         try:
             _wait_for(port)
-            yield Exchange(server, port, folder / "log")
+            yield server, port, folder / "log"
         finally:
             server.terminate()
             server.wait()

@@ -1,5 +1,6 @@
 """Limits on who may connect, and on heads and bodies of requests that are too long, too slow, or too many."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -106,6 +107,9 @@ async def test_a_head_that_is_too_long_in_one_piece_is_answered_431(crowd_http: 
     crowd_http.send(f"GET {POLLING}&sid=nobody HTTP/1.1\r\nHost: x\r\n".encode() + header + b"\r\n")
     answer = await crowd_http.read_answer()
     assert (answer.status, answer.headers["connection"]) == (431, "close")
+    # As the documents of the HTTP APIs promise for every refusal.
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (json.loads(answer.body)["status"], json.loads(answer.body)["type"]) == (431, "about:blank")
 
 
 async def test_a_long_head_below_the_limit_is_read(crowd: Running) -> None:

@@ -24,7 +24,7 @@ from oyez.server.cluster.signing import ClientAddress
 from oyez.server.http.endpoint import Router
 from oyez.server.http.origin import OriginPolicy
 from oyez.server.http.port_state import PortState
-from oyez.server.http.refusals import BAD_REQUEST, JSON, TIMEOUT, UNAVAILABLE, encode_refusal
+from oyez.server.http.refusals import BAD_REQUEST, JSON, TIMEOUT, UNAVAILABLE, encode_problem, encode_refusal
 from oyez.server.http.states import TRANSITIONS, Input, State
 from oyez.server.http.upgrade import accept_handshake, find_session
 from oyez.server.transports.picows import hand_over
@@ -336,9 +336,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._output_timer.cancel()
             self._output_timer = None
 
-    def _refuse(self, status: str, message: str, kind: str = "text/html", **headers: str) -> None:
+    def _refuse(self, status: str, message: str) -> None:
         """Answer without an ASGI application, and close the connection."""
-        self._answer_and_close(encode_refusal(status, message, kind, **headers))
+        self._answer_and_close(encode_problem(status, message))
 
     def _answer_and_close(self, answer: bytes) -> None:
         self._end_timers()
@@ -398,7 +398,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         origin = combine_headers(self._head.fields).get("origin")
         body = msgspec.json.encode({"code": error.code, "message": error.message}).decode()
-        self._refuse(BAD_REQUEST, body, JSON, **dict(OriginPolicy(settings.origins).headers(origin)))
+        headers = dict(OriginPolicy(settings.origins).headers(origin))
+        self._answer_and_close(encode_refusal(BAD_REQUEST, body, JSON, **headers))
 
     def _end_tunnel(self) -> None:
         if not self.transport.is_closing():

@@ -1,5 +1,7 @@
 """Answers that no ASGI application gives: refusals at the port. Each ends the connection."""
 
+import msgspec
+
 from oyez.protocol import engineio
 from oyez.protocol.websocket import accept_key, encode_close
 from oyez.server.http.guard import DEFENCES
@@ -11,6 +13,7 @@ TIMEOUT = "408 Request Timeout"
 UNAVAILABLE = "503 Service Unavailable"
 HTML = "text/html"
 JSON = "application/json"
+PROBLEM = "application/problem+json"
 
 
 def encode_refusal(status: str, message: str, kind: str = HTML, **headers: str) -> bytes:
@@ -21,6 +24,13 @@ def encode_refusal(status: str, message: str, kind: str = HTML, **headers: str) 
     lines += [f"{name.decode()}: {value.decode()}" for name, value in DEFENCES]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, f"content-length: {len(message)}", "", message]).encode()
+
+
+def encode_problem(status: str, message: str) -> bytes:
+    """An answer with a problem (RFC 9457), as the HTTP APIs have: which route was meant is not always known yet."""
+    code, _, phrase = status.partition(" ")
+    problem = {"type": "about:blank", "title": phrase, "status": int(code), "detail": message}
+    return encode_refusal(status, msgspec.json.encode(problem).decode(), PROBLEM)
 
 
 def encode_closed_websocket(key: str) -> bytes:
