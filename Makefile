@@ -42,8 +42,15 @@ docs: $(VENV)/dev.stamp ## Build the documentation site into build/docs
 	$(BIN)/sphinx-build -q -W --keep-going -c tools/docs . build/docs
 	@echo "Open build/docs/index.html in a browser."
 
-bench: $(VENV)/dev.stamp bench/peers/node_modules/.package-lock.json ## Measure Oyez beside its peers and write docs/benchmarks.md
+bench: $(VENV)/dev.stamp bench/peers/node_modules/.package-lock.json bench/build/better-sqlite3.stamp ## Measure Oyez beside its peers and write docs/benchmarks.md
 	$(BIN)/python -m bench
+
+# Compiled with the headers that come with Node: nothing is loaded but what the lock file pins.
+bench/build/better-sqlite3.stamp: bench/peers/node_modules/.package-lock.json
+	@echo "Compiling better-sqlite3 for the benchmark (about a minute, first run only) ..."
+	@npm_config_nodedir=$$(node -p "path.dirname(path.dirname(process.execPath))") npm_config_build_from_source=true \
+	  npm --prefix bench/peers rebuild --silent better-sqlite3
+	@mkdir -p $(@D) && touch $@
 
 lock: $(VENV)/dev.stamp ## Renew the pinned requirements from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

@@ -129,6 +129,7 @@ static void on_left(struct client *client) {
 
 static void on_event(struct client *client, const char *packet, size_t length) {
     (void)client;
+    if (options.mode == ECHO) return; /* a round counts the acknowledgements */
     uint64_t at_ns = now_ns(), sent_ns = 0;
     const char *end = packet + length, *digit = memmem(packet, length, "\"sent\":", 7);
     for (digit = digit ? digit + 7 : end; digit < end && *digit >= '0' && *digit <= '9'; digit++)

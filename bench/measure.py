@@ -94,6 +94,8 @@ def take_sample(running: Running, load: Load, count: int, begin: Callable[[], ob
         cpu=running.read_cpu().since(before),
         seconds=(answer.last_ns - started_ns) / 1e9,
         load_cpu=answer.cpu_user + answer.cpu_system,
+        p50_ms=answer.latency_us.p50 / 1000,
+        p99_ms=answer.latency_us.p99 / 1000,
     )
 
 
@@ -116,6 +118,44 @@ class FanOutSubject:
 
     def do(self, count: int) -> Sample:
         return take_sample(self.running, self.load, count * self.room, lambda: self.running.emit(count, self.burst))
+
+
+@dataclass(frozen=True)
+class PublishSubject:
+    """A server that is told one event by each HTTP request; one client hears them."""
+
+    running: Running
+    load: Load
+
+    @property
+    def key(self) -> str:
+        return self.running.server.key
+
+    @property
+    def stored(self) -> bool | None:
+        return self.running.stores_events()
+
+    def do(self, count: int) -> Sample:
+        return take_sample(self.running, self.load, count, lambda: self.running.publish(count))
+
+
+@dataclass(frozen=True)
+class UnheardSubject:
+    """A node with clients none of whom is in the room of the events that another node publishes."""
+
+    running: Running
+    publisher: Running
+    listener: Load
+    """A client of the publisher: the events are out when it has them."""
+    burst: int
+    stored: bool | None = None
+
+    @property
+    def key(self) -> str:
+        return self.running.server.key
+
+    def do(self, count: int) -> Sample:
+        return take_sample(self.running, self.listener, count, lambda: self.publisher.emit(count, self.burst))
 
 
 @dataclass(frozen=True)
@@ -173,6 +213,18 @@ def measure(
     bench: Bench, scenario: Scenario, subjects: Sequence[Subject], step: int = 1, notes: Mapping[str, str] | None = None
 ) -> Iterator[Figure]:
     """The scenario's figures, one for each subject; a subject that fails is left out of the later rounds."""
+    stored = {subject.key: subject for subject in subjects}
+    for key, taken in take_rounds(bench, scenario, subjects, step).items():
+        if isinstance(taken, str):
+            yield Figure(scenario=scenario, server=key, error=taken)
+        else:
+            yield summarise(scenario, key, taken, (notes or {}).get(key, ""), stored[key].stored)
+
+
+def take_rounds(
+    bench: Bench, scenario: Scenario, subjects: Sequence[Subject], step: int = 1
+) -> Mapping[str, list[Sample] | str]:
+    """The samples of each subject, or why it failed. A subject that fails is left out of the later rounds."""
     counts: dict[str, int] = {}
     samples: dict[str, list[Sample]] = {subject.key: [] for subject in subjects}
     errors: dict[str, str] = {}
@@ -189,9 +241,4 @@ def measure(
                     samples[subject.key].append(subject.do(counts[subject.key]))
             except BenchError as error:
                 errors[subject.key] = str(error)
-    for subject in subjects:
-        key = subject.key
-        if key in errors:
-            yield Figure(scenario=scenario, server=key, error=errors[key])
-        else:
-            yield summarise(scenario, key, samples[key], (notes or {}).get(key, ""), subject.stored)
+    return {subject.key: errors.get(subject.key) or samples[subject.key] for subject in subjects}

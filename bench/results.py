@@ -25,6 +25,9 @@ class Sample:
     seconds: float
     load_cpu: float = 0.0
     """Processor seconds of the load generator."""
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    """How long half, and 99 of 100, of the operations took, where each is waited for."""
 
     @property
     def microseconds(self) -> float:
@@ -70,6 +73,16 @@ def summarise(
         note=note,
         stored=stored,
     )
+
+
+def summarise_times(
+    scenarios: Sequence[Scenario], server: str, samples: Sequence[Sample], note: str = ""
+) -> Iterable[Figure]:
+    """Of each round: time for each operation in µs, and the p50 and p99 of the waiting times in ms."""
+    rounds = [(sample.seconds / sample.operations * 1e6, sample.p50_ms, sample.p99_ms) for sample in samples]
+    for scenario, values in zip(scenarios, zip(*rounds, strict=True), strict=True):
+        spread = (min(values), max(values)) if len(values) > 1 else None
+        yield Figure(scenario=scenario, server=server, value=median(values), spread=spread, note=note)
 
 
 class Figures:
@@ -125,6 +138,16 @@ TARGETS = (
         for limit, peer in ((1.3, NODE_UWS), (0.25, NODE_WS), (0.08, PYTHON_SOCKETIO))
     ),
     Target("validated command with ack, against a bare echo", "command-100", 0.6, NODE_WS),
+    Target(
+        "durable command, time against the same with better-sqlite3", "durable-100-time", 1.25, NODE_WS, durable=True
+    ),
+    Target("durable command, 100 at once, p99 in ms", "durable-100-p99", 40.0),
+    Target("publish over HTTP, against a POST that stores nothing", "publish", 1.0, NODE_WS, durable=True),
+    Target("emit in process, in µs", "publish", 30.0, None, (OYEZ_IN_PROCESS,), durable=True),
+    Target("event that nobody hears, one at a time, in µs", "unheard-1", 10.0),
+    Target("event that nobody hears, in a stream, in µs", "unheard-100", 2.0),
+    Target("start until ready, five systems, in ms", "start-serve", 1000.0),
+    Target("`oyez --help`, in ms", "start-help", 300.0),
     Target("connect, token and room, against a bare connect", "connect", 1.0, NODE_WS),
     Target("idle connection, in KB", "idle", 11.0),
     Target("idle connection", "idle", 1.0, NODE_WS),

@@ -1,18 +1,43 @@
 """The scenarios: what every server is made to do, as a table from a name to a function that takes the figures."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from statistics import median
 from typing import Any
 
-from bench.children import BenchError
-from bench.measure import Bench, FanOutSubject, FloorSubject, LoadSubject, Subject, measure
-from bench.results import Figure, Scenario
-from bench.servers import OYEZ, OYEZ_IN_PROCESS, Running, Server
+from bench.children import BenchError, Child, find_port, pinned
+from bench.measure import (
+    Bench,
+    FanOutSubject,
+    FloorSubject,
+    LoadSubject,
+    PublishSubject,
+    Subject,
+    UnheardSubject,
+    measure,
+    take_rounds,
+)
+from bench.results import Figure, Scenario, summarise, summarise_times
+from bench.servers import (
+    BY_KEY,
+    NODE_WS,
+    OYEZ,
+    OYEZ_IN_PROCESS,
+    STORING,
+    Running,
+    Server,
+    build_environ,
+)
 
 COMMAND_TEXT = "how much for the front door"
 COMMAND = f'["echo",{{"text":"{COMMAND_TEXT}","n":1}}]'
+SEND = '["send",{"to":"user-0","text":"how much for the front door"}]'
+SENT = '"to":"user-0"'
 LATENCY_INTERVAL_US = 100_000
 KB = 1024
 
@@ -58,6 +83,105 @@ def measure_connects(bench: Bench) -> Iterator[Figure]:
     """Clients that connect, are let in, join a room and leave again."""
     scenario = Scenario("connect", "Connect, room and disconnect", "µs CPU a connection")
     yield from measure_load(scenario, "connects", 1, [], bench)
+
+
+def measure_durable(clients: int, bench: Bench) -> Iterator[Figure]:
+    """Commands that store a row and an event in one transaction, one in flight for each client."""
+    title = f"Durable command, {clients} client{'s' if clients > 1 else ''}"
+    cost = Scenario(f"durable-{clients}", title, "µs CPU a command")
+    times = [
+        Scenario(f"{cost.key}-time", f"{title}: time", "µs a command"),
+        Scenario(f"{cost.key}-p50", f"{title}: p50 of the waiting time", "ms"),
+        Scenario(f"{cost.key}-p99", f"{title}: p99 of the waiting time", "ms"),
+    ]
+    servers = [STORING[server.key] for server in bench.servers if server.key in STORING]
+    options = ["--command", SEND, "--answer", SENT]
+    with ExitStack() as stack:
+        subjects: list[Subject] = []
+        for server in servers:
+            try:
+                if reason := server.missing():
+                    raise BenchError(reason)
+                running = stack.enter_context(Running(server, bench.around))
+                load = stack.enter_context(bench.load(running, "echo", clients=clients, options=options))
+                load.wait_until_ready()
+                subjects.append(LoadSubject(running, load))
+            except BenchError as error:
+                yield Figure(scenario=cost, server=server.key, error=str(error))
+        for key, taken in take_rounds(bench, cost, subjects).items():
+            if isinstance(taken, str):
+                yield Figure(scenario=cost, server=key, error=taken)
+            else:
+                yield summarise(cost, key, taken, STORING[key].verb)
+                yield from summarise_times(times, key, taken, STORING[key].verb)
+
+
+def measure_publish(bench: Bench) -> Iterator[Figure]:
+    """Events to a room of one client, each by an HTTP request of its own."""
+    scenario = Scenario("publish", "Publish, one event in an HTTP request", "µs CPU an event")
+    with ExitStack() as stack:
+        subjects: list[Subject] = []
+        for server in bench.servers:
+            if server.key not in (OYEZ, OYEZ_IN_PROCESS, NODE_WS):
+                continue
+            try:
+                running = stack.enter_context(Running(server, bench.around))
+                load = stack.enter_context(bench.load(running, "listen"))
+                load.wait_until_ready()
+                subjects.append(PublishSubject(running, load))
+            except BenchError as error:
+                yield Figure(scenario=scenario, server=server.key, error=str(error))
+        yield from measure(bench, scenario, subjects, 1, {OYEZ_IN_PROCESS: "no HTTP request"})
+
+
+def measure_unheard(bursts: tuple[int, ...], bench: Bench) -> Iterator[Figure]:
+    """What events cost a node none of whose clients is in their room; a second node publishes them."""
+    if all(server.key != OYEZ for server in bench.servers):
+        return
+    with ExitStack() as stack:
+        publisher = stack.enter_context(Running(BY_KEY[OYEZ], bench.around))
+        listener = stack.enter_context(bench.load(publisher, "listen"))
+        listener.wait_until_ready()
+        away = stack.enter_context(Running(BY_KEY[OYEZ], bench.around, {"OYEZ_DATA": str(publisher.data)}))
+        for burst in bursts:
+            scenario = Scenario(
+                f"unheard-{burst}", f"Event that nobody hears, {describe_burst(burst)}", "µs CPU an event"
+            )
+            yield from measure(bench, scenario, [UnheardSubject(away, publisher, listener, burst)], burst)
+
+
+def measure_start(bench: Bench) -> Iterator[Figure]:
+    """Wall time of `oyez serve` with the shipped systems until it is ready, and of `oyez --help`."""
+    if all(server.key != OYEZ for server in bench.servers):
+        return
+    program = Path(sys.executable).with_name("oyez")
+    timers = {
+        Scenario("start-serve", "Start of `oyez serve`, five systems, until it is ready", "ms"): time_start,
+        Scenario("start-help", "`oyez --help`", "ms"): time_help,
+    }
+    for scenario, take in timers.items():
+        bench.say(scenario.title)
+        # The first one also compiles what Python keeps, and makes the tables.
+        values = [take(program, bench) * 1000 for _ in range(bench.budget.rounds + 1)][1:]
+        yield Figure(scenario=scenario, server=OYEZ, value=median(values), spread=(min(values), max(values)))
+
+
+def time_start(program: Path, bench: Bench) -> float:
+    data = bench.around.folder / "start"
+    data.mkdir(exist_ok=True)
+    port = find_port()
+    environ = build_environ(bench.around.secret, data, port)
+    started = time.monotonic()
+    with Child("start", [program, "serve"], core=bench.around.server_core, environ=environ, folder=data) as child:
+        child.wait_for_port(port)
+        return time.monotonic() - started
+
+
+def time_help(program: Path, bench: Bench) -> float:
+    started = time.monotonic()
+    with pinned(bench.around.server_core):
+        subprocess.run([program, "--help"], stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - started
 
 
 def measure_load(scenario: Scenario, mode: str, clients: int, options: list[str], bench: Bench) -> Iterator[Figure]:
@@ -136,6 +260,11 @@ FAMILIES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "fanout-100": partial(measure_fan_out, "fanout-100", (1, 10)),
     "command-100": partial(measure_commands, 100),
     "command-1": partial(measure_commands, 1),
+    "durable-100": partial(measure_durable, 100),
+    "durable-1": partial(measure_durable, 1),
+    "publish": measure_publish,
+    "unheard": partial(measure_unheard, (1, 100)),
+    "start": measure_start,
     "connect": measure_connects,
     "idle": measure_idle,
     "latency": measure_latency,

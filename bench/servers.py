@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,10 @@ from bench.cpu import CpuTime, read_cpu, read_memory
 from bench.generators import publish
 from bench.tokens import USERS, make_secret, make_service_token, write_tokens
 
-CONTRACT = FOLDER / "contract.py"
+CONTRACT, CHAT = FOLDER / "contract.py", FOLDER / "chat.py"
 IN_PROCESS = FOLDER / "serve_oyez.py"
 OYEZ_PATH = "/bench/socket.io/"
-PUBLISH_PATH = "/bench/events"
+PUBLISH_PATH, PEER_PUBLISH_PATH = "/bench/events", "/events"
 LEAST_STORED = 150
 """Bytes on disk for each event of 200 bytes below which it cannot have been stored, compressed or not."""
 
@@ -132,6 +132,16 @@ class Running:
             ).answer
         return self._control(f"/emit?count={count}&burst={burst}&interval_us={interval_us}")
 
+    def publish(self, count: int) -> Any:
+        """Have `count` events sent to the room, each by an HTTP request of its own."""
+        if self.server.publishes or self.server.key == OYEZ_IN_PROCESS:
+            return self.emit(count)
+        self._emitted += count
+        core = self._around.load_core
+        return publish(
+            self._control_port, PEER_PUBLISH_PATH, "-", count=count, burst=1, interval_us=0, core=core
+        ).answer
+
     def _control(self, target: str) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self._control_port, timeout=120)
         try:
@@ -188,6 +198,13 @@ def node_missing(*modules: str) -> Callable[[], str | None]:
     return missing
 
 
+def store_missing() -> str | None:
+    built = PEERS / "node_modules" / "better-sqlite3" / "build" / "Release" / "better_sqlite3.node"
+    if reason := node_missing("socket.io", "better-sqlite3")():
+        return reason
+    return None if built.exists() else "better-sqlite3 is not compiled: make bench/build/better-sqlite3.stamp"
+
+
 def python_missing() -> str | None:
     return None if find_spec("socketio") else "python-socketio is not installed in this environment"
 
@@ -200,8 +217,8 @@ def oyez_missing(*files: Path) -> Callable[[], str | None]:
     return missing
 
 
-def python(module: str) -> Callable[[Ports], Sequence[str | Path]]:
-    return lambda ports: [sys.executable, "-m", module, *map(str, ports)]
+def python(module: str, *options: str) -> Callable[[Ports], Sequence[str | Path]]:
+    return lambda ports: [sys.executable, "-m", module, *map(str, ports), *options]
 
 
 def node(transport: str, *options: str) -> Callable[[Ports], Sequence[str | Path]]:
@@ -261,4 +278,22 @@ SERVERS = (
         missing=python_missing,
     ),
 )
+BY_KEY = {server.key: server for server in SERVERS}
+STORING = {
+    OYEZ: replace(
+        BY_KEY[OYEZ],
+        command=lambda ports: [Path(sys.executable).with_name("oyez"), "serve", CHAT],
+        missing=oyez_missing(CHAT),
+        verb="contract, tokens, rights, recovery",
+    ),
+    NODE_WS: replace(
+        BY_KEY[NODE_WS], command=node("ws", "store"), missing=store_missing, verb="better-sqlite3, nothing checked"
+    ),
+    PYTHON_SOCKETIO: replace(
+        BY_KEY[PYTHON_SOCKETIO],
+        command=python("bench.peers.python_socketio", "store"),
+        verb="SQLAlchemy, nothing checked",
+    ),
+}
+"""The servers of the scenario `durable`, whose commands store what they send."""
 TITLES = {server.key: server.title for server in SERVERS} | {FLOOR: "the kernel alone (floor)"}

@@ -28,7 +28,7 @@ from bench.log import ALONE, REDIS, SQLITE, WAYS, ratios
 from bench.log import Subject as LogSubject
 from bench.log import judge as judge_logs
 from bench.measure import QUICK, Budget, calibrate
-from bench.results import Figure, Figures, Sample, Scenario, judge, summarise
+from bench.results import Figure, Figures, Sample, Scenario, judge, summarise, summarise_times
 from bench.servers import FLOOR, NODE_WS, OYEZ
 from bench.table import write_benchmarks
 
@@ -53,6 +53,17 @@ def test_the_middle_round_speaks() -> None:
     figure = summarise(FAN_OUT, OYEZ, [sample(9), sample(4), sample(5)])
     assert (figure.value, figure.user, *(figure.spread or ())) == pytest.approx((5.0, 1.25, 4.0, 9.0))
     assert (figure.rate, figure.load_share) == (1000.0, 0.5)
+
+
+def test_times_are_those_of_the_middle_round() -> None:
+    rounds = [Sample(operations=100, cpu=CpuTime(1, 1), seconds=n, p50_ms=n * 10, p99_ms=n * 20) for n in (3, 1, 2)]
+    scenarios = [Scenario(key, key, "") for key in ("time", "p50", "p99")]
+    figures = list(summarise_times(scenarios, OYEZ, rounds))
+    assert [(figure.scenario.key, figure.value, figure.spread) for figure in figures] == [
+        ("time", 20_000, (10_000, 30_000)),
+        ("p50", 20, (10, 30)),
+        ("p99", 40, (20, 60)),
+    ]
 
 
 def test_targets_are_ratios_of_the_same_run() -> None:
