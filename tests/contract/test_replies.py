@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from oyez.contract import Acknowledgements, Command, Contract, Errors, Payload, Stamped, anyone
+from oyez.contract import UNSET, Acknowledgements, Command, Contract, Errors, Payload, Stamped, UnsetType, anyone
 from oyez.contract.replies import fill_shape
 from oyez.errors import ContractError
 
@@ -30,6 +30,13 @@ class Sum(Payload):
     """A sum."""
 
     total: int
+
+
+class Unordered(Payload):
+    """Arguments that nobody could tell apart."""
+
+    first: int | UnsetType = UNSET
+    then: int
 
 
 def declare(reply: Any = None, name: str = "add", **options: Any) -> Callable[[Contract], None]:
@@ -59,7 +66,10 @@ def test_a_shape_is_filled_and_members_without_a_value_are_omitted(shape: Any, f
 @pytest.mark.parametrize(
     ("acknowledgements", "error"),
     [
-        (Acknowledgements(error_as="text"), "error_as is 'text'; it can be object, message or code"),  # type: ignore[arg-type]
+        (Acknowledgements(error_as="text"), "error_as is 'text'; it can be object, message or code"),
+        (Acknowledgements(error_as={"why": "reason"}), "error_as: shape.why: there is no value 'reason'"),
+        (Acknowledgements(failure=("status", "code")), "failure is ('status', 'code'): clients know it by its first"),
+        (Acknowledgements(failure=("code", "details.field")), "failure[1]: shape 'details.field': some errors have"),
         (Acknowledgements(flag="ok", data="ok"), "member 'ok' is declared twice"),
         (Acknowledgements(flag=""), "'' is not the name of a member"),
         (Acknowledgements(values=("ok", "ok")), "values are ('ok', 'ok'): give two different values"),
@@ -126,6 +136,8 @@ def test_errors_that_contradict_themselves(errors: Errors, error: str) -> None:
         (Acknowledgements(empty=True), None, {"ok": False, "error": {}}),
         (Acknowledgements(flag=None, empty=True, failure="message"), None, "No."),
         (Acknowledgements(flag=None, failure=Literal[False]), True, False),
+        (Acknowledgements(flag=None, failure=(Literal[False], "message")), 7, [False, "No."]),
+        (Acknowledgements(node_style=True, failure=("code", "message")), [None, [], "page 2"], ["x", "No."]),
     ],
 )
 def test_success_is_known_by_the_form(form: Acknowledgements, success: Any, failure: Any) -> None:
@@ -160,6 +172,25 @@ def test_codes_may_be_merged_and_exchanged() -> None:
 def test_replies_that_have_no_place(acknowledgements: Acknowledgements, reply: Any, error: str) -> None:
     contract = make_contract(acknowledgements)
     declare(reply)(contract)
+    [found] = find_errors(contract)
+    assert found.startswith(f"command add: {error}"), found
+
+
+@pytest.mark.parametrize(
+    ("acknowledgements", "reply", "error"),
+    [
+        (Acknowledgements(), Sum, "its reply is several arguments, which have no place beside a flag or in data"),
+        (Acknowledgements(flag=None, data="data"), Sum, "its reply is several arguments, which have no place"),
+        (Acknowledgements(node_style=True), int, "its reply is <class 'int'>, and reply_arguments are the fields of a"),
+        (Acknowledgements(node_style=True), None, "reply_arguments are positional, and it has no reply"),
+        (Acknowledgements(node_style=True), Unordered, "its reply: first may be omitted, and the argument then after"),
+    ],
+)
+def test_replies_of_several_arguments_that_have_no_place(
+    acknowledgements: Acknowledgements, reply: Any, error: str
+) -> None:
+    contract = make_contract(acknowledgements)
+    declare(reply, reply_arguments="positional")(contract)
     [found] = find_errors(contract)
     assert found.startswith(f"command add: {error}"), found
 

@@ -308,6 +308,26 @@ class List(Command):
     since: str | None = None
 
 
+class Page(CamelPayload):
+    receipts: list[Receipt]
+    next_page: str | UnsetType = UNSET
+
+
+@root.command(
+    "browse",
+    reply=Page,
+    reply_arguments="positional",
+    acknowledgements=Acknowledgements(node_style=True, error_as={"reason": "code", "waitMs": "retry_after_ms"}),
+)
+class Browse(Command):
+    """What one has bought, page by page."""
+
+
+@root.command("haggle", reply=int, acknowledgements=Acknowledgements(flag=None, failure=(Literal[False], "message")))
+class Haggle(Command):
+    """Ask for a lower price."""
+
+
 @root.command(
     "ping it", arguments="positional", acknowledgements=Acknowledgements(flag=None, empty=True, failure=Literal[False])
 )

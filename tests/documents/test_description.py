@@ -64,7 +64,10 @@ def test_its_examples_are_what_the_server_sends_and_accepts(name: str) -> None:
             form, errors = contract.answers_of(asked)
             success, failure = (command["acknowledgement"][part]["example"] for part in ("success", "failure"))
             reply = None if asked.reply is None else msgspec.json.decode(encode_reply(form, success))
-            assert json.loads(ReplyCodec(asked.name, asked.reply, form).encode(reply)) == success
+            if asked.reply_arguments == "positional":
+                reply = dict(list(zip(command["acknowledgement"]["success"]["names"], success, strict=True))[1:])
+            replies = ReplyCodec(asked.name, asked.reply, form, asked.reply_arguments)
+            assert json.loads(replies.encode(reply)) == success
             encoded = FailureEncoder(errors, form).encode_acknowledgement(
                 Failure(FORBIDDEN, FORBIDDEN.message, {}), asked.name, data
             )
@@ -219,6 +222,10 @@ def test_commands() -> None:
     assert find("commands", "cursor")["schema"] != find("events", "cursor")["payload"]
     assert find("commands", "where")["error_event"] == "position:error"
     assert find("commands", "ping it")["acknowledgement"]["failure"]["arguments"] == [{"const": False}]
+    assert find("commands", "haggle")["acknowledgement"]["failure"]["arguments"][0] == {"const": False}
+    browsed = find("commands", "browse")["acknowledgement"]
+    assert (browsed["success"]["names"], browsed["success"]["required"]) == (["error", "receipts", "nextPage"], 2)
+    assert browsed["failure"]["arguments"][0]["required"] == ["reason"]
     assert find("commands", "count")["acknowledgement"]["success"]["arguments"] == [
         {"type": "null"},
         {"type": "integer"},

@@ -98,6 +98,16 @@ async function act() {
     reply satisfies number | undefined;
     reply satisfies string; // wrong
   });
+  socket.emit("browse", {}, (error, receipts, nextPage) => {
+    error?.waitMs satisfies number | undefined;
+    receipts?.[0]?.orderId satisfies string | undefined;
+    nextPage satisfies string | undefined;
+    nextPage satisfies number; // wrong
+  });
+  socket.emit("haggle", {}, (answer, error) => {
+    if (answer === false) error satisfies string | undefined;
+    error satisfies number; // wrong
+  });
   const listed = await socket.emitWithAck("list", 5);
   await socket.emitWithAck("list", 5, null);
   await socket.emitWithAck("list", 5, 6); // wrong

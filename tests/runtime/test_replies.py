@@ -11,8 +11,21 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
-from oyez.contract import Acknowledgements, Command, Contract, Errors, Money, Payload, anyone, auth, query, role
-from oyez.errors import FORBIDDEN, UNAVAILABLE, RefusedError
+from oyez.contract import (
+    UNSET,
+    Acknowledgements,
+    Command,
+    Contract,
+    Errors,
+    Money,
+    Payload,
+    UnsetType,
+    anyone,
+    auth,
+    query,
+    role,
+)
+from oyez.errors import FORBIDDEN, RATE_LIMITED, UNAVAILABLE, RefusedError
 from oyez.log.memory import MemoryLog
 from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
@@ -65,6 +78,33 @@ def test_replies(form: Acknowledgements, kind: Any, reply: Any, expected: list[A
     assert json.loads(ReplyCodec("buy", kind, form).encode(reply)) == expected
 
 
+class Page(Payload):
+    """A page of names."""
+
+    names: list[str]
+    after: str | UnsetType = UNSET
+
+
+class Maybe1(Payload):
+    """Perhaps a token."""
+
+    token: str | UnsetType = UNSET
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "reply", "expected"),
+    [
+        (Acknowledgements(node_style=True), Page, Page(names=["a"], after="a"), [None, ["a"], "a"]),
+        (Acknowledgements(node_style=True), Page, {"names": []}, [None, []]),
+        (Acknowledgements(flag=None), Page, {"names": [], "after": "b"}, [[], "b"]),
+        (Acknowledgements(node_style=True), Maybe1, {}, [None]),
+        (Acknowledgements(flag=None), Maybe1, {}, []),
+    ],
+)
+def test_replies_of_several_arguments(form: Acknowledgements, kind: Any, reply: Any, expected: list[Any]) -> None:
+    assert json.loads(ReplyCodec("list", kind, form, "positional").encode(reply)) == expected
+
+
 def test_a_reply_without_fields_that_are_set_is_the_bare_success() -> None:
     class Nothing(Payload):
         """Nothing."""
@@ -109,6 +149,15 @@ COMMAND = b'["buy",{},{"idempotencyKey":"k-1"}]'
         (Acknowledgements(flag=None, failure=Literal[False]), Errors(), [False]),
         (Acknowledgements(flag=None, failure=Literal[None]), Errors(), [None]),
         (Acknowledgements(), Errors(shape={"status": "status"}), [{"ok": False, "error": {"status": 403}}]),
+        (
+            Acknowledgements(error_as={"why": "message", "for": "event", "key": "id"}),
+            Errors(event="socket_error", shape={"event": "event"}),
+            [{"ok": False, "error": {"why": "Not yours.", "for": "buy", "key": "k-1"}}],
+        ),
+        (Acknowledgements(error=None, error_as={"why": "code"}), Errors(), [{"ok": False, "why": "forbidden"}]),
+        (Acknowledgements(node_style=True, error_as={"why": "code"}), Errors(), [{"why": "forbidden"}]),
+        (Acknowledgements(flag=None, failure=(Literal[False], "message")), Errors(), [False, "Not yours."]),
+        (Acknowledgements(node_style=True, failure=("code", {"n": "status"})), Errors(), ["forbidden", {"n": 403}]),
     ],
 )
 def test_failures(form: Acknowledgements, errors: Errors, expected: list[Any]) -> None:
@@ -123,6 +172,15 @@ def test_the_default_error_event_names_the_command_and_its_key_and_the_acknowled
     assert answer["error"]["details"] == {"field": "id"}
     assert json.loads(encoder.encode_event(FAILURE))[1]["details"] == {"field": "id"}
     assert error.keys() == answer["error"].keys() == {"code", "message", "details", "timestamp"}
+
+
+def test_what_oyez_knows_of_a_refusal_has_the_names_of_the_document() -> None:
+    shape = {"code": "code", "retryAfterMs": "retry_after_ms", "secs": "details.retry_after", "cmd": "event"}
+    encoder = FailureEncoder(Errors(shape=shape))
+    limited = Failure(RATE_LIMITED, "Slowly.", {"retry_after": 1.5})
+    [answer] = json.loads(encoder.encode_acknowledgement(limited, "buy", COMMAND))
+    assert answer["error"] == {"code": "rate_limited", "retryAfterMs": 1500, "secs": 1.5, "cmd": "buy"}
+    assert json.loads(encoder.encode_event(FAILURE, "buy", COMMAND)) == ["error", {"code": "forbidden", "cmd": "buy"}]
 
 
 def test_an_error_event_of_another_shape() -> None:
@@ -173,6 +231,12 @@ def build_contract(form: str) -> tuple[Contract, dict[type[Command], Any]]:
     class Find(Command):
         """Find a thing."""
 
+    several = form in ("node", "bare")
+
+    @root.command("list", reply=Page, reply_arguments="positional" if several else "object")
+    class List(Command):
+        """List things."""
+
     @root.command("buy", limit="5/m")
     class Buy(Command):
         """Buy a thing."""
@@ -201,7 +265,10 @@ def build_contract(form: str) -> tuple[Contract, dict[type[Command], Any]]:
     def bid(command: Bid, client: Client) -> None:
         raise RefusedError(FORBIDDEN)
 
-    return contract, {Find: find, Buy: buy, Bid: bid, Place: lambda command, client: None}
+    def list_things(command: List, client: Client) -> Page:
+        return Page(names=["drill"], after="drill")
+
+    return contract, {Find: find, List: list_things, Buy: buy, Bid: bid, Place: lambda command, client: None}
 
 
 @asynccontextmanager
@@ -232,6 +299,15 @@ async def js() -> AsyncIterator[JsDriver]:
 
 KEY = {"idempotencyKey": "k-1"}
 CALLS: list[tuple[tuple[Any, ...], dict[str, list[Any]]]] = [
+    (
+        ("list", {}),
+        {
+            "success": [{"success": True, "names": ["drill"], "after": "drill"}],
+            "data": [{"ok": True, "data": {"names": ["drill"], "after": "drill"}}],
+            "node": [None, ["drill"], "drill"],
+            "bare": [["drill"], "drill"],
+        },
+    ),
     (
         ("find", {}),
         {

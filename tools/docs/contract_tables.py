@@ -161,6 +161,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "arguments": '`"object"`, or `"positional"`: the fields are separate arguments, in order; those with a'
             " default may be left out at the end.",
             "reply": "What the acknowledgement carries on success: a payload or [another type](#acknowledgements).",
+            "reply_arguments": '`"positional"`: the fields of the reply are [separate arguments]'
+            "(#replies-of-several-arguments) of the callback.",
             "joins": "The command joins a room of this kind, and needs no handler. Its fields fill the placeholders.",
             "leaves": "The command leaves a room of this kind, and needs no handler.",
             "volatile": "Of the commands over the limit, only the newest is handled.",
@@ -247,12 +249,13 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "values": "The values of the flag, of success and of failure.",
             "data": "The member that holds the reply; `None`: the fields of the reply are beside the flag.",
             "error": "The member that holds the error; `None`: the members of the error are beside the flag.",
-            "error_as": 'What the error is: the whole `"object"`, or only its `"message"` or `"code"`.',
+            "error_as": 'What the error is: `"object"`, which is the form of [errors](#errors), only its `"message"` or'
+            ' `"code"`, or a form of its own: `{"reason": "code"}`.',
             "room": "The field with the room's name in the reply to a command that joins or leaves a room; `None` for"
             " none.",
             "empty": "True if a success without a reply has no argument: `callback()`.",
-            "failure": 'The whole failure, if it is one value: `"message"`, `"code"`, or a constant such as'
-            " `Literal[False]`.",
+            "failure": 'The whole failure, if it has no member for the error: `"message"`, `"code"`, a constant such as'
+            ' `Literal[False]`, or several arguments, as `(Literal[False], "message")`.',
             "node_style": "True for two arguments, the error and the reply. There are no members then.",
         },
     ),

@@ -180,7 +180,11 @@ ACKNOWLEDGEMENTS = {
     "`error=None`": Acknowledgements(error=None),
     "`flag=None`": Acknowledgements(flag=None),
     '`flag=None, empty=True, failure="message"`': Acknowledgements(flag=None, empty=True, failure="message"),
+    '`error_as={"reason": "code"}`': Acknowledgements(error_as={"reason": "code"}),
     "`flag=None, failure=Literal[False]`": Acknowledgements(flag=None, failure=Literal[False]),
+    '`flag=None, failure=(Literal[False], "message")`': Acknowledgements(
+        flag=None, failure=(Literal[False], "message")
+    ),
     "`node_style=True`": Acknowledgements(node_style=True),
     '`node_style=True, error_as="message"`': Acknowledgements(node_style=True, error_as="message"),
 }

@@ -90,6 +90,8 @@ class DeclaredCommand:
     arguments: Arguments
     reply: Any
     """The type of what its acknowledgement carries on success, usually a payload; None for nothing."""
+    reply_arguments: Arguments = "object"
+    """Positional if the fields of the reply are arguments of the acknowledgement."""
     joins: Room | None = None
     leaves: Room | None = None
     signs_in: str | None = None
@@ -407,6 +409,7 @@ class Namespace:
         limit: Limits | None = None,
         arguments: Arguments = "object",
         reply: Any = None,
+        reply_arguments: Arguments = "object",
         joins: Room | None = None,
         leaves: Room | None = None,
         volatile: bool = False,
@@ -429,7 +432,8 @@ class Namespace:
         it; `own("userId")` means that the field must be the caller's own id. `limit` holds for each user, such as
         `10/s`; a list may also have limits per room and per address. Of `volatile` commands over the limit, such as
         locations, the newest is handled as soon as the limit allows, and the others are dropped. `reply` is a payload
-        with the fields of the acknowledgement besides `ok`, or another type. A command that only `joins` or `leaves` a
+        with the fields of the acknowledgement besides `ok`, or another type. With positional `reply_arguments`, the
+        fields of the reply are arguments: `(null, items, cursor)`. A command that only `joins` or `leaves` a
         room has fields for the room's placeholders, and needs no handler. `error` is the name of the event that reports
         its errors, or what else differs from the contract's errors. `acknowledgements` replace the contract's.
         `max_bytes` is the size of its arguments. With `unknown_fields="ignore"`, fields that the command does not have
@@ -463,6 +467,7 @@ class Namespace:
                     shared=shared,
                     arguments=arguments,
                     reply=joined if joins or leaves else reply,
+                    reply_arguments=reply_arguments,
                     joins=joins,
                     leaves=leaves,
                     volatile=volatile,

@@ -3,10 +3,10 @@
 A contract states both once, for all its commands, and a command may differ. `runtime/replies.py` encodes the answers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import new_class
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from msgspec import UNSET
 
@@ -27,6 +27,7 @@ SOURCES: Mapping[str, str] = {
     "message": "the sentence for people",
     "details": "an object with what else is known, such as the field that does not fit",
     "details.…": "one member of the details, such as `details.retry_after`; omitted if there is none",
+    "retry_after_ms": "`details.retry_after` in whole milliseconds; omitted if there is none",
     "status": "the number of the HTTP status that fits",
     "timestamp": "the time in ISO 8601",
     "timestamp_ms": "the time in milliseconds since 1970",
@@ -35,7 +36,7 @@ SOURCES: Mapping[str, str] = {
 }
 """What a member of an error can hold."""
 DETAIL = "details."
-MAYBE_ABSENT = ("event", "id")
+MAYBE_ABSENT = ("event", "id", "retry_after_ms")
 """Sources that some errors do not have."""
 
 Shape: TypeAlias = str | Mapping[str, Any]
@@ -57,8 +58,9 @@ class Acknowledgements:
     """The member that holds the reply; None: the reply's fields are beside the flag."""
     error: str | None = "error"
     """The member that holds the error; None: the error's members are beside the flag."""
-    error_as: Literal["object", "message", "code"] = "object"
-    """What the error is: an object, or only its message or its code."""
+    error_as: Shape = "object"
+    """What the error is: "object" for the form of the contract's errors, only its "message" or its "code", or a form
+    of its own."""
     room: str | None = "room"
     """The field of a reply to a command that only joins or leaves a room, with the room's name; None for none."""
     node_style: bool = False
@@ -66,8 +68,8 @@ class Acknowledgements:
     empty: bool = False
     """True if a success without a reply is acknowledged without an argument: `callback()`."""
     failure: Any = None
-    """The whole acknowledgement of a failure, if it is one value: "message", "code", or a constant such as
-    `Literal[False]`. Then there is no member for the error."""
+    """The whole acknowledgement of a failure, if it is not an error in its place: "message", "code", a constant such as
+    `Literal[False]`, or several arguments: `(Literal[False], "message")`. Then there is no member for the error."""
 
     @property
     def joined(self) -> type[Payload] | None:
@@ -88,11 +90,17 @@ class Acknowledgements:
             return None
         return self.flag or (self.error if self.failure is None else None)
 
+    @property
+    def takes_several(self) -> bool:
+        """True if a reply can be several arguments."""
+        return self.node_style or (self.flag is None and self.data is None)
+
     def succeeded(self, answer: Any) -> bool:
         """True if a command has succeeded that was acknowledged with `answer`: one argument, or a list of several."""
-        if self.failure is not None:
-            is_text = isinstance(self.failure, str)
-            return not isinstance(answer, str) if is_text else answer != get_args(self.failure)[0]
+        if self.failure is not None and not self.node_style:
+            [first, *others] = self.failure_parts(Errors())
+            given = answer[0] if others and isinstance(answer, list) and answer else answer
+            return not isinstance(given, str) if isinstance(first, str) else given != get_args(first)[0]
         if self.empty and answer is None:
             return True
         if self.node_style:
@@ -101,11 +109,15 @@ class Acknowledgements:
             return isinstance(answer, dict) and answer.get(self.flag) == self.values[0]
         return not isinstance(answer, dict) or self.error not in answer
 
+    def failure_parts(self, errors: "Errors") -> Sequence[Any]:
+        """The form of the error in the acknowledgement of a failure, or of each of its arguments."""
+        if self.failure is None:
+            return (errors.form if self.error_as == "object" else self.error_as,)
+        return self.failure if isinstance(self.failure, tuple) else (self.failure,)
+
     def shows_code(self, errors: "Errors") -> bool:
         """True if the acknowledgement of a failure has the code of its error."""
-        if self.failure is not None:
-            return bool(self.failure == "code")
-        return self.error_as == "code" or (self.error_as == "object" and errors.shows_code)
+        return any(has_source(part, "code") for part in self.failure_parts(errors))
 
 
 @plainly

@@ -154,12 +154,15 @@ class Answers:
 
     # Acknowledgements.
 
-    def describe_success(self, reply: Any, room: str | None) -> dict[str, Any]:
-        """The acknowledgement with which a command with this reply succeeds; `room` is the room that it joins."""
+    def describe_success(self, command: DeclaredCommand, room: str | None) -> dict[str, Any]:
+        """The acknowledgement with which a command succeeds; `room` is the room that it joins."""
+        reply = command.reply
         if reply is None:
             return {"arguments": self._nothing(_NULL, self._flagged(0)), "example": self._nothing(None, self._flag(0))}
         schema = self._schemas.make(reply)
         example = to_plain(reply(room=room)) if room is not None else make_value_example(reply)
+        if command.reply_arguments == "positional":
+            return self._list_arguments(reply, schema, example)
         return {
             "arguments": self._wrap(self._form.data, schema, 0, _NULL),
             "example": self._wrap_example(self._form.data, example, 0),
@@ -168,21 +171,25 @@ class Answers:
     def describe_failure(self, refusals: Sequence[Refusal], event: str) -> dict[str, Any]:
         """The acknowledgement with which the command `event` fails, for one of these refusals or the contract's own."""
         form, shown = self._form, self._example_refusal(refusals)
-        if form.failure is not None and not isinstance(form.failure, str):
-            value = get_args(form.failure)[0]
-            return {"arguments": [{"const": value}], "example": [value]}
-        error_as = form.failure or form.error_as
-        if error_as == "message":
-            schema, example = self._source_schema("message", ()), self._values(shown, event)["message"]
-        elif error_as == "code":
-            schema, example = self._code_schema(refusals), self._values(shown, event)["code"]
-        else:
-            schema, example = self._shape_schema(refusals, event), self._fill(self._errors.form, shown, event)
+        parts = form.failure_parts(self._errors)
+        schemas = [self._schema_of(part, refusals, event) for part in parts]
+        examples = [self._fill(part, shown, event) for part in parts]
         if form.failure is not None or form.node_style:
-            return {"arguments": [schema], "example": [example]}
+            return {"arguments": schemas, "example": examples}
         return {
-            "arguments": self._wrap(form.error, schema, 1, None),
-            "example": self._wrap_example(form.error, example, 1),
+            "arguments": self._wrap(form.error, schemas[0], 1, None),
+            "example": self._wrap_example(form.error, examples[0], 1),
+        }
+
+    def _list_arguments(self, reply: type[Payload], schema: Schema, example: Mapping[str, Any]) -> dict[str, Any]:
+        """The acknowledgement whose arguments are the fields of a reply, after null in node style."""
+        properties, fields = self._schemas.resolve(schema)["properties"], msgspec.structs.fields(reply)
+        before = ["error"] if self._form.node_style else []
+        return {
+            "arguments": [_NULL for _ in before] + [properties[field.encode_name] for field in fields],
+            "names": before + [field.encode_name for field in fields],
+            "required": len(before) + sum(field.required for field in fields),
+            "example": [None for _ in before] + list(example.values()),
         }
 
     def _nothing(self, null: Any, flagged: Any) -> list[Any]:
@@ -279,9 +286,6 @@ class Answers:
     def _code_schema(self, refusals: Iterable[Refusal]) -> Schema:
         return _enum(list(dict.fromkeys(self._errors.code(refusal.code) for refusal in (*refusals, *self._own))))
 
-    def _shape_schema(self, refusals: Sequence[Refusal], event: str) -> Schema:
-        return self._schema_of(self._errors.form, refusals, event)
-
     def _event_schema(self, refusals: Sequence[Refusal]) -> Schema:
         schema = self._schema_of(self._errors.form, refusals, None)
         if self._errors.shape is None:
@@ -349,6 +353,7 @@ _SOURCE_SCHEMAS: Mapping[str, Schema] = {
     "status": {"type": "integer", "minimum": 100, "maximum": 599},
     "timestamp": {"type": "string", "format": "date-time"},
     "timestamp_ms": {"type": "integer", "minimum": 0, "description": "Milliseconds since 1970."},
+    "retry_after_ms": {"type": "integer", "minimum": 0, "description": "Milliseconds to wait, if it was over a limit."},
     "event": {"type": "string", "description": "The name of the command that failed."},
     "id": {"type": "string", "description": "The idempotency key of the command."},
 }

@@ -381,7 +381,8 @@ def _make_answer(part: str, answer: Node) -> Node:
     arguments, example = answer["arguments"], answer["example"]
     single = len(arguments) == 1
     text = f"The acknowledgement of a command that has {'succeeded' if part == 'success' else 'failed'}."
-    payload = arguments[0] if single else _make_array(arguments, len(arguments))
+    items = [{"title": name, **schema} for name, schema in zip(answer.get("names", ()), arguments, strict=False)]
+    payload = arguments[0] if single else _make_array(items or arguments, answer.get("required", len(arguments)))
     return {
         **_make_message(part, text, payload, example[0] if single else example),
         **_extend(arguments="object" if single else "positional"),

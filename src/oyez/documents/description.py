@@ -295,7 +295,7 @@ class _Describer:
             **self._describe_arguments(command.sent, command.arguments),
             "reply": self._schemas.make(command.reply) if command.reply is not None else None,
             "acknowledgement": {
-                "success": answers.describe_success(command.reply, made.room),
+                "success": answers.describe_success(command, made.room),
                 "failure": answers.describe_failure(refusals, command.name),
                 "form": _describe_form(self._contract.answers_of(command)[0]),
             },
@@ -354,17 +354,17 @@ def _describe_claims(claims: Claims | None) -> Description | None:
 
 
 def _describe_form(form: Acknowledgements) -> Description:
-    failure = form.failure
+    failure = [_describe_shape(part) for part in form.failure_parts(Errors())] if form.failure is not None else [None]
     return {
         "flag": form.flag,
         "values": list(form.values),
         "data": form.data,
         "error": form.error,
-        "error_as": form.error_as,
+        "error_as": _describe_shape(form.error_as),
         "room": form.room,
         "node_style": form.node_style,
         "empty": form.empty,
-        "failure": failure if failure is None or isinstance(failure, str) else _describe_shape(failure),
+        "failure": failure if len(failure) > 1 else failure[0],
     }
 
 

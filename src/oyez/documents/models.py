@@ -7,7 +7,7 @@ describe what is there, without a conversion and without a package to install; m
 import json
 import keyword
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from oyez.contract.patterns import PLACEHOLDER
@@ -260,8 +260,9 @@ class _Writer:
                 yield from self._write_class(parts[-1], {**arguments[0], "description": described})
             else:
                 kinds = [self._render(schema, f"{parts[-1]}Value") for schema in arguments]
-                whole = "None" if not kinds else kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
-                yield from self._write_alias(parts[-1], whole, described)
+                fewest = command["acknowledgement"][part].get("required", len(kinds))
+                lists = [kinds[:length] for length in range(fewest, len(kinds) + 1)]
+                yield from self._write_alias(parts[-1], _join(map(_render_answer, lists)), described)
         yield from self._write_alias(name, _join(parts), f"What `{command['name']}` is acknowledged with.")
 
     # Publishers.
@@ -316,6 +317,11 @@ def _literal(values: Iterable[Any]) -> str:
     if any(isinstance(value, float) for value in listed):
         return "float"
     return f"t.Literal[{', '.join(map(repr, listed))}]"
+
+
+def _render_answer(kinds: Sequence[str]) -> str:
+    """The type of an acknowledgement with these arguments."""
+    return "None" if not kinds else kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
 
 
 def _join(kinds: Iterable[str]) -> str:

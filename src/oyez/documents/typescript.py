@@ -317,7 +317,11 @@ class _Writer:
         """The type of the callback: each argument is that of a success or of a failure."""
         acknowledgement = command["acknowledgement"]
         title = f"{prefix}{make_title(command['name'])}"
-        names = ("error", "reply") if acknowledgement["form"]["node_style"] else ("answer",)
+        success, failure = acknowledgement["success"], acknowledgement["failure"]
+        own = ["error", "reply"] if acknowledgement["form"]["node_style"] else ["answer"]
+        names = [_make_identifier(name) for name in success.get("names", own)]
+        names += [f"error{index}" for index in range(len(names), len(failure["arguments"]))]
+        fewest = success.get("required", len(names))
         kinds: list[list[str]] = [[] for _ in names]
         for part in ("success", "failure"):
             for index, schema in enumerate(acknowledgement[part]["arguments"]):
@@ -329,7 +333,9 @@ class _Writer:
                     rendered = name
                 kinds[index].append(rendered)
         parameters = [
-            Parameter(name, _join(each), len(each) == 2) for name, each in zip(names, kinds, strict=True) if each
+            Parameter(name, _join(each), len(each) == 2 and index < fewest)
+            for index, (name, each) in enumerate(zip(names, kinds, strict=True))
+            if each
         ]
         return f"({_list(parameters)}) => void"
 

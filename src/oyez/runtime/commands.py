@@ -66,7 +66,8 @@ class CommandHandler:
         self._sleep = sleep
         self._codec = OldCommandCodec(declared, form) if form else make_command_codec(declared)
         acknowledgements, errors = contract.answers_of(declared)
-        self._replies = ReplyCodec(declared.name, command_in_form(declared, form).reply, acknowledgements)
+        reply = command_in_form(declared, form).reply
+        self._replies = ReplyCodec(declared.name, reply, acknowledgements, declared.reply_arguments)
         self._convert_reply = partial(convert_reply, declared, form) if form and declared.reply is not None else None
         self.replies_binary = self._replies.binary
         """True if acknowledgements may have marked binary values, for `locate`."""

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 
 from oyez.concurrency.sparse_log import SparseLog
+from oyez.contract.arguments import Arguments
 from oyez.contract.codec import CommandCodec, EventCodec, encode_json
 from oyez.contract.contract import Contract
-from oyez.contract.replies import Acknowledgements, Errors, build_payload, fill_shape, has_source
+from oyez.contract.replies import DEFAULT_SHAPE, Acknowledgements, Errors, build_payload, fill_shape, has_source
 from oyez.contract.rooms import Caller
 from oyez.contract.types import Payload, Time, read_scalar
 from oyez.contract.validation import REQUIRED
@@ -49,12 +50,20 @@ value of another type; None if it declares none."""
 class ReplyCodec:
     """Encodes the acknowledgements with which one command succeeds."""
 
-    def __init__(self, command: str, reply: Any, form: Acknowledgements = Acknowledgements()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        command: str,
+        reply: Any,
+        form: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
+        arguments: Arguments = "object",
+    ) -> None:
+        """With positional `arguments`, the fields of the reply are arguments of the acknowledgement."""
         self._command = command
         self._is_payload = isinstance(reply, type) and issubclass(reply, Payload)
         # Another type is encoded as the only field of a payload, which is cut off.
         self._type: Any = reply if self._is_payload else build_payload("Reply", "reply", reply)
-        self._codec = EventCodec[Any](f"the reply to {command}", self._type) if reply is not None else None
+        name = f"the reply to {command}"
+        self._codec = EventCodec[Any](name, self._type, arguments) if reply is not None else None
         self.binary = self._codec is not None and self._codec.binary
         """True if replies may have binary values: then each of them is marked in an acknowledgement, for `locate`."""
         # The statements of `_Frame.wrap` are in `encode`: a call costs more than they do.
@@ -71,6 +80,9 @@ class ReplyCodec:
         data = self._encode_reply(self._codec, reply)
         if self._beside:
             return self._nothing if data == b"{}" else self._head + data[1:] + self._tail
+        if not data:
+            # All fields of a positional reply were omitted.
+            return self._head.removesuffix(b",") + self._tail
         return self._head + data + self._tail
 
     def _encode_reply(self, codec: EventCodec[Any], reply: Reply) -> bytes:
@@ -134,13 +146,11 @@ class FailureEncoder:
         form: Acknowledgements = Acknowledgements(),  # noqa: B008 - a frozen value
     ) -> None:
         self._errors = errors
-        self._shape = errors.form
-        self._shows_id = has_source(self._shape, "id")
-        one_value = form.failure is not None
-        self._error_as = form.failure if isinstance(form.failure, str) else form.error_as
-        self._constant = encode_json(get_args(form.failure)) if one_value and form.failure != self._error_as else b""
+        self._parts = form.failure_parts(errors)
+        self._shows_id = any(has_source(part, "id") for part in self._parts)
+        self._constant = encode_json(get_args(form.failure)) if get_args(form.failure) else b""
         """The acknowledgement of each failure, if it is always the same."""
-        bare = Acknowledgements(node_style=True) if one_value else form
+        bare = Acknowledgements(node_style=True) if form.failure is not None else form
         self._frame = _Frame(bare, form.values[1], form.error, b"")
         self._head = encode_json([errors.name])[:-1] + b","
 
@@ -148,15 +158,10 @@ class FailureEncoder:
         """The acknowledgement of a failure of the command `event`, as a JSON array; `data` is the array it came in."""
         if self._constant:
             return self._constant
-        if self._error_as == "message":
-            error: Any = self._errors.message(failure.refusal.code, failure.message)
-        elif self._error_as == "code":
-            error = self._errors.code(failure.refusal.code)
-        elif self._errors.shape is None:
-            error = self._fill_default(failure, failure.details)
-        else:
-            error = fill_shape(self._shape, self._list_values(failure, event, data if self._shows_id else b""))
-        return self._frame.wrap(encode_json(error))
+        if self._parts[0] is DEFAULT_SHAPE:
+            return self._frame.wrap(encode_json(self._fill_default(failure, failure.details)))
+        values = self._list_values(failure, event, data if self._shows_id else b"")
+        return self._frame.wrap(b",".join(encode_json(fill_shape(part, values)) for part in self._parts))
 
     def encode_event(self, failure: Failure, event: str = "", data: bytes = b"") -> bytes:
         """The event that reports a failure, as a JSON array; without `event`, of something else than a command."""
@@ -167,7 +172,7 @@ class FailureEncoder:
                 id = find_id(data)
                 details = {**details, "event": event, **({"id": id} if id else {})}
             return self._head + encode_json(self._fill_default(failure, details)) + b"]"
-        return self._head + encode_json(fill_shape(self._shape, self._list_values(failure, event, data))) + b"]"
+        return self._head + encode_json(fill_shape(self._errors.form, self._list_values(failure, event, data))) + b"]"
 
     def _fill_default(self, failure: Failure, details: Mapping[str, Any]) -> dict[str, Any]:
         """DEFAULT_SHAPE with its values: most contracts have it, and a client may be refused often."""
@@ -201,6 +206,8 @@ class FailureEncoder:
         }
         if event:
             values["event"] = event
+        if isinstance(wait := failure.details.get("retry_after"), int | float):
+            values["retry_after_ms"] = round(wait * 1000)
         if id := find_id(data):
             values["id"] = id
         return values

@@ -149,6 +149,8 @@ CASES: list[tuple[str, str, Change]] = [
     ("error-member-added", "errors", put("errors", "shape", "when", to="timestamp_ms")),
     ("acknowledgement-form-changed", "command order:pay, reply", put(
         "namespaces", ROOT, "commands", PAY, "acknowledgement", "form", "flag", to="success")),
+    ("acknowledgement-form-changed", "command order:pay, reply", put(
+        "namespaces", ROOT, "commands", PAY, "acknowledgement", "success", "names", to=["error", "paid"])),
     ("namespace-removed", "namespace /office", drop("namespaces", OFFICE)),
     ("gateway-added", "gateway desk", put("namespaces", ROOT, "gateways", to=[GATEWAY])),
     ("room-removed", "room hall:{day}", drop("namespaces", ROOT, "rooms", 1)),

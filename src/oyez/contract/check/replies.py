@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 from msgspec import Struct, inspect
 
 from oyez.contract.check.names import check_name, check_switches, find_duplicates
+from oyez.contract.check.types import check_arguments, check_order
 from oyez.contract.codec import check_types
 from oyez.contract.declare import Declarations, DeclaredCommand
 from oyez.contract.patterns import find_pattern
@@ -58,7 +59,8 @@ def _mixes(command: DeclaredCommand, declared: Declarations) -> bool:
         return False
     if isinstance(command.error, Errors):
         errors = command.error.over(errors)
-    return form.error is None and form.failure is None and not form.node_style and isinstance(errors.shape, str)
+    beside = form.error is None and form.failure is None and not form.node_style and form.error_as == "object"
+    return beside and isinstance(errors.shape, str)
 
 
 def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
@@ -66,13 +68,20 @@ def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
         yield f"expected Acknowledgements(…), not {form!r:.40}"
         return
     yield from check_switches(form, "node_style", "empty")
-    if form.error_as not in ("object", "message", "code"):
-        yield f"error_as is {form.error_as!r}; it can be object, message or code"
-    if form.failure is not None and form.failure not in ("message", "code") and not _is_constant(form.failure):
+    if isinstance(form.error_as, Mapping):
+        yield from (f"error_as: {error}" for error in _find_shape_errors(form.error_as))
+    elif form.error_as not in ("object", "message", "code"):
+        yield f"error_as is {form.error_as!r}; it can be object, message or code, or a form as {{'reason': 'code'}}"
+    several = isinstance(form.failure, tuple)
+    if several:
+        yield from _find_failure_errors(form.failure)
+    elif form.failure is not None and form.failure not in ("message", "code") and not _is_constant(form.failure):
         yield f"failure is {form.failure!r:.40}; it can be 'message', 'code', or a constant such as Literal[False]"
     if form.node_style:
         changed = [
-            name for name in ("flag", "data", "error", "failure") if getattr(form, name) != getattr(_DEFAULT, name)
+            name
+            for name in ("flag", "data", "error", "failure")
+            if getattr(form, name) != getattr(_DEFAULT, name) and not (name == "failure" and several)
         ]
         yield from (f"with node_style there are no members: leave out {name}" for name in changed)
         return
@@ -84,8 +93,16 @@ def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
     if form.error is None and form.failure is None:
         if form.flag is None:
             yield "without flag and error, no client can see whether a command has succeeded"
-        if form.error_as != "object":
+        if form.error_as in ("message", "code"):
             yield f"an error that is only its {form.error_as} needs a member: give error a name"
+
+
+def _find_failure_errors(parts: tuple[Any, ...]) -> Iterator[str]:
+    """The contradictions in a failure of several arguments."""
+    if not parts or not (parts[0] in ("message", "code") or _is_constant(parts[0])):
+        yield f"failure is {parts!r:.60}: clients know it by its first argument, 'message', 'code' or a constant"
+    for index, part in enumerate(parts[1:], 1):
+        yield from (f"failure[{index}]: {error}" for error in _find_shape_errors(part))
 
 
 _DEFAULT = Acknowledgements()
@@ -93,6 +110,9 @@ _DEFAULT = Acknowledgements()
 
 def check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterator[str]:
     form = command.acknowledgements or general
+    yield from (f"reply_{error}" for error in check_arguments(command.reply_arguments))
+    if command.reply is None and command.reply_arguments == "positional":
+        yield "reply_arguments are positional, and it has no reply; give reply=… a payload's class"
     if command.reply is None or not isinstance(form, Acknowledgements):
         return
     if isinstance(command.reply, str | bytes | int | float | list | tuple | dict | Struct):
@@ -102,6 +122,9 @@ def check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterator
         check_types(command.reply)
     except ContractError as error:
         yield f"its reply: {error}"
+        return
+    if command.reply_arguments == "positional":
+        yield from _check_positional(command.reply, form)
         return
     kinds = list(options(inspect.type_info(command.reply)))
     objects = [kind for kind in kinds if isinstance(kind, inspect.StructType)]
@@ -113,6 +136,19 @@ def check_reply(command: DeclaredCommand, general: Acknowledgements) -> Iterator
     names = {field.encode_name for kind in objects for field in kind.fields} | {kind.tag_field for kind in objects}
     if form.reserved is not None and form.reserved in names:
         yield f"its reply has a field `{form.reserved}`, which every acknowledgement has already"
+
+
+def _check_positional(reply: Any, form: Acknowledgements) -> Iterator[str]:
+    """A reply whose fields are the arguments of the acknowledgement."""
+    if not _is_payload(reply):
+        yield f"its reply is {reply!r:.40}, and reply_arguments are the fields of a payload; give reply=… its class"
+        return
+    yield from (f"its reply: {error}" for error in check_order(reply))
+    if not form.takes_several:
+        yield (
+            "its reply is several arguments, which have no place beside a flag or in data; give it "
+            "acknowledgements=Acknowledgements(node_style=True), or flag=None"
+        )
 
 
 def _check_command_errors(form: Any, known: Container[str]) -> Iterator[str]:

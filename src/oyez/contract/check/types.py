@@ -41,10 +41,15 @@ def check_shapes(kind: Any, base: type[msgspec.Struct], arguments: Arguments) ->
             except ContractError as error:
                 errors.append(str(error))
         yield from errors if len(shapes) == 1 else (f"{shape.__name__}: {error}" for error in errors)
+    yield from check_arguments(arguments)
+    if arguments == "positional" and len(shapes) == 1:
+        yield from check_order(shapes[0])
+
+
+def check_arguments(arguments: object) -> Iterator[str]:
+    """The errors in declared `arguments`."""
     if arguments not in get_args(Arguments):
         yield f"arguments is {arguments!r}: expected one of {', '.join(get_args(Arguments))}"
-    elif arguments == "positional" and len(shapes) == 1:
-        yield from _check_order(shapes[0])
 
 
 def _check_fields(struct: type[msgspec.Struct], path: str, seen: set[type]) -> Iterator[str]:
@@ -148,7 +153,7 @@ def _check_tags(kind: Any, arguments: Arguments) -> Iterator[str]:
         yield f"{names} have the same tag; give each class its own"
 
 
-def _check_order(struct: type[msgspec.Struct]) -> Iterator[str]:
+def check_order(struct: type[msgspec.Struct]) -> Iterator[str]:
     """Positional arguments can be left out only at the end."""
     optional = None
     for field in msgspec.structs.fields(struct):

@@ -266,6 +266,10 @@ class _Comparison:
             yield _change("reply-added" if before is None else "reply-removed", place, _new_or_gone(before))
         forms = (each["acknowledgement"]["form"] for each in (old, new))
         yield from _changed("acknowledgement-form-changed", place, *forms, shown=False)
+        names, now = (each["acknowledgement"]["success"].get("names", []) for each in (old, new))
+        if bool(names) is not bool(now) or names != now[: len(names)]:
+            text = f"its arguments were ({', '.join(names)}), and are ({', '.join(now)})"
+            yield _change("acknowledgement-form-changed", place, text)
         yield from _changed("error-event-changed", place, old["error_event"], new["error_event"])
 
 

@@ -132,7 +132,7 @@ class Backends:
     def _build_handler(self, backend: Backend, declared: DeclaredCommand) -> Handle:
         caller = self._callers[backend]
         form, _ = self._contract.answers_of(declared)
-        replies = ReplyCodec(declared.name, declared.reply, form)
+        replies = ReplyCodec(declared.name, declared.reply, form, declared.reply_arguments)
 
         async def handle(command: Command, client: Client) -> Reply:
             message = self._messages.command(declared, command, client, caller.settings.timeout)

@@ -156,7 +156,8 @@ const describeLimit = (limit) => `${limit.text}${limit.scope === "user" ? " for 
 const Outcome = ({ title, of, outcome }) =>
   html`<${CodeBlock} title=${title} of=${of} text=${outcome.example.length ? outcome.example.map((value) => writeJson(value)).join("\n") : "(no argument)"} />`;
 
-const findReply = (command, defs) => command.acknowledgement.success.arguments.find((schema) => hasFields(schema, defs));
+const findReply = (command, defs) =>
+  command.acknowledgement.success.names ? command.reply : command.acknowledgement.success.arguments.find((schema) => hasFields(schema, defs));
 
 export const CommandItem = ({ command, model, language, onLanguage, onTry }) => {
   const effects = describeEffect(command).filter(Boolean);

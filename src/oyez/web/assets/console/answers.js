@@ -2,7 +2,11 @@
 
 export const hasSucceeded = (form, args) => {
   const [answer] = args;
-  if (form.failure !== null) return typeof form.failure === "string" ? typeof answer !== "string" : answer !== form.failure[0].const;
+  if (form.failure !== null && !form.node_style) {
+    // One form, or those of several arguments; a constant is a list too.
+    const first = form.failure.length > 1 && typeof form.failure !== "string" ? form.failure[0] : form.failure;
+    return typeof first === "string" ? typeof answer !== "string" : answer !== first[0].const;
+  }
   if (form.empty && !args.length) return true;
   if (form.node_style) return answer === null || answer === undefined;
   const isObject = answer !== null && typeof answer === "object";
