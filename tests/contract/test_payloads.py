@@ -498,8 +498,8 @@ def test_rules_about_the_ids_of_namespaces() -> None:
         "contract c: room till:{shopId}: {shopId} is a placeholder of its namespace too; give one of them another name",
         "contract c: namespace /shop-{shopId}: its rule names {shop}, which is not a placeholder of its name",
         (
-            "contract c: namespace /shop-{shopId}: who=… can name roles, own(…) and resolved(…); decide about others in"
-            " the hook `connecting`"
+            "contract c: namespace /shop-{shopId}: who=… can name roles, own(…) and resolved(…); for members, declare a"
+            " room in it with members=member() and on_connect='required'"
         ),
     ]
 

@@ -31,6 +31,8 @@ order = shop.room("order:{orderId}", members=[member(), role("owner")], join="wa
 counter = shop.room(
     "counter", members=anyone(), join="enter", leave="exit", presence=Presence(joined="entered", left="exited")
 )
+club = contract.namespace("/club-{clubId}")
+inside = club.room("inside", members=member(), on_connect="required")
 till = staff.room("till", members=own("shopId", claim="shop"), on_connect=True)
 
 
@@ -100,6 +102,7 @@ class Ask(Command):
     """Ask in which shop one is."""
 
 
+gong = club.signal("gong", to=[club.everyone], description="It is six o'clock.")
 cash = staff.signal("cash", to=[till], description="Money has come in.")
 contract.build()
 
@@ -229,6 +232,38 @@ async def test_a_stranger_is_refused_also_when_it_signs_in_or_its_token_changes(
     assert not {name for name in plaza.names() if name.startswith("/staff")}
 
 
+async def test_only_members_of_a_required_room_are_in_its_namespace(plaza: Plaza) -> None:
+    async def change(method: str, subject: str) -> None:
+        path = f"/plaza/rooms/inside/members/{subject}"
+        assert (await plaza.nodes[0].call(method, path, params={"namespace": "/club-7"})).is_success
+
+    async def expect_refusal(number: str, **options: Any) -> None:
+        with pytest.raises(ConnectRefused) as refused:
+            async with plaza.connect("ada", number, node=1, namespace="club", **options):
+                pass
+        assert refused.value.data["code"] == "forbidden"
+
+    await expect_refusal("7")
+    with pytest.raises(ConnectRefused) as refused:
+        async with connect(plaza.nodes[0].url, "/club-7", path=PATH):
+            pass
+    assert refused.value.data["code"] == "token_missing"
+    await change("PUT", "user:ada")
+    await expect_refusal("8")
+    async with plaza.connect("ada", "7", node=1, namespace="club", recovery={"recovery": True}) as ada:
+        await plaza.publish("gong", None, namespace="/club-7")
+        await ada.expect_event("gong")
+        # She is a member by her role too.
+        await change("PUT", "role:visitor")
+        await change("DELETE", "user:ada")
+        await plaza.publish("gong", None, namespace="/club-7")
+        await ada.expect_event("gong")
+        recovery = {"recovery": True, "pid": ada.welcome["pid"], "offset": ada.offset}
+        await change("DELETE", "role:visitor")
+        assert await ada.expect_disconnect() == "io server disconnect"
+    await expect_refusal("7", recovery=recovery)
+
+
 async def test_a_client_recovers_what_it_missed_while_its_namespace_did_not_exist(plaza: Plaza) -> None:
     async with plaza.connect("ada", "17", recovery={"recovery": True}) as ada:
         await plaza.publish("opened", {"shopId": "17", "text": "first"})
@@ -312,7 +347,7 @@ async def test_any_number_of_names_leaves_nothing_behind(tmp_path: Path) -> None
                     await join(ada.connection, f"/staff-{number}", token)
             await ada.catch_up()
             assert plaza.names() == {"/shop-home"}
-            assert [len(tasks) for tasks in server.namespaces.tasks] == [0, 0]
+            assert [len(tasks) for tasks in server.namespaces.tasks] == [0, 0, 0]
         # Not the names that clients invent, which would be as many labels. Empty: the client's barrier.
         assert names.seen == {"/shop-{shopId}", "/staff-{shopId}", ""}
 

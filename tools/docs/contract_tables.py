@@ -112,7 +112,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "members": "The [rule](#rules) that says who may be in the room.",
             "join": "The name of the command by which clients join it. Its arguments are the placeholders, in order.",
             "leave": "The name of the command by which clients leave it.",
-            "on_connect": "Each client joins its own rooms of this kind when it connects.",
+            "on_connect": "Each client joins its own rooms of this kind when it connects. `'required'`: a client that"
+            " may not be in one is [refused or disconnected](recipes.md#only-members-in-a-namespace).",
             "values": 'The only values of a placeholder: `{"period": ("week", "month")}`.',
             "gateway": "Set by `gateway.room(…)`; do not write it.",
             "presence": "Events about users who enter and leave: see [presence](#presence).",

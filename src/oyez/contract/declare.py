@@ -20,7 +20,17 @@ from oyez.contract.policy import Nobody, Rule, anyone, one_of, own
 from oyez.contract.presence import Presence
 from oyez.contract.relays import Relay, derive_class
 from oyez.contract.replies import Acknowledgements, Errors
-from oyez.contract.rooms import Caller, Everyone, NamedNamespace, Room, Rooms, Sockets, Target
+from oyez.contract.rooms import (
+    Caller,
+    Everyone,
+    NamedNamespace,
+    OnConnect,
+    Room,
+    Rooms,
+    Sockets,
+    Target,
+    in_room,
+)
 from oyez.contract.tokens import TokenSource
 from oyez.contract.types import Command, Id, Payload, Stamped
 from oyez.contract.versions import Versions, Was, sort_forms
@@ -165,7 +175,7 @@ class Gateway:
         members: Rules = Nobody(),  # noqa: B008 - a rule is a value
         join: str | None = None,
         leave: str | None = None,
-        on_connect: bool = False,
+        on_connect: OnConnect = False,
         values: RoomValues | None = None,
         presence: Presence | None = None,
         welcomed_by: Backend | None = None,
@@ -244,6 +254,19 @@ class Namespace:
         return self.rooms.name.placeholders
 
     @property
+    def required(self) -> list[Room]:
+        """The kinds of room in which each of its clients is."""
+        return [room for room in self.rooms.kinds if room.required]
+
+    @property
+    def admission(self) -> Rule:
+        """Who may be in it: its own rule, and the rooms in which each of its clients must be."""
+        rule = self.who
+        for room in self.required:
+            rule = in_room(room) if rule == anyone() else rule & in_room(room)
+        return rule
+
+    @property
     def everyone(self) -> Everyone:
         """Every socket of the namespace."""
         return Everyone(self.name)
@@ -269,7 +292,7 @@ class Namespace:
         members: Rules = Nobody(),  # noqa: B008 - a rule is a value
         join: str | None = None,
         leave: str | None = None,
-        on_connect: bool = False,
+        on_connect: OnConnect = False,
         values: RoomValues | None = None,
         gateway: Gateway | None = None,
         presence: Presence | None = None,
@@ -279,7 +302,8 @@ class Namespace:
 
         `members` says who may be in it. `join` and `leave` name commands by which clients join and leave it; the
         commands' arguments fill the placeholders, in order. With `on_connect`, each client joins its own rooms of this
-        kind when it connects. `values` lists the only values of a placeholder; by default, it may hold any.
+        kind when it connects; with `on_connect="required"`, a client that may not be in one is refused, and one that
+        loses its right is disconnected. `values` lists the only values of a placeholder; by default, it may hold any.
         `gateway` is the gateway that declares the room. With `presence`, users in the room receive events about users
         who come and go. `welcomed_by` is the back end that has the room's state for clients that join.
         """

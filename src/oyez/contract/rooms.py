@@ -6,7 +6,7 @@ The last rule makes joining safe: a client that may join `user_{userId}` can nev
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from oyez.contract.patterns import PLACEHOLDER, NamespaceName, Pattern
 from oyez.contract.policy import InRoom, Member, NotARule, Rule, Values, anyone
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from oyez.contract.backends import Backend
     from oyez.contract.presence import Presence
 
+OnConnect = bool | Literal["required"]
 EVERYONE = "*"
 """The name by which publishers address every client of a namespace."""
 
@@ -116,7 +117,7 @@ class Room:
         rule: Rule,
         join: str | None = None,
         leave: str | None = None,
-        on_connect: bool = False,
+        on_connect: OnConnect = False,
         gateway: str | None = None,
         values: Mapping[str, Sequence[str]] | None = None,
         presence: "Presence | None" = None,
@@ -141,7 +142,11 @@ class Room:
         """Who may be in it."""
         self.join = join
         self.leave = leave
-        self.on_connect = on_connect
+        if not isinstance(on_connect, bool) and on_connect != "required":
+            self.faults.append(f"on_connect is {on_connect!r}: write True, False or 'required'")
+        self.on_connect = bool(on_connect)
+        self.required = on_connect == "required"
+        """True if a client that may not be in it may not be in the namespace."""
         self.gateway = gateway
         self.values = {placeholder: tuple(listed) for placeholder, listed in (values or {}).items()}
         """The only values that a placeholder may hold. A placeholder that is not listed may hold any value."""

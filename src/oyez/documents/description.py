@@ -145,7 +145,7 @@ class _Describer:
     def _describe_namespace(self, namespace: Namespace) -> Description:
         return {
             "name": namespace.name,
-            "who": describe_rule(namespace.who),
+            "who": describe_rule(namespace.admission),
             "auth": self._make_auth(namespace),
             "gateways": [_describe_gateway(gateway) for gateway in namespace.gateways],
             "rooms": [_describe_room(namespace, room) for room in namespace.rooms.kinds],

@@ -108,6 +108,9 @@ class Admission:
             while changed := removed.intersection(rooms):
                 removed.clear()
                 rooms = [room for room in rooms if room not in changed or await access.allows(identity, room)]
+        for kind in self._namespace.required:
+            if not any(kind.match(room) is not None for room in rooms):
+                raise self._refuse(access, identity)
         return Admitted(identity, rooms, guest)
 
     async def _decide(
@@ -125,11 +128,7 @@ class Admission:
                 )
         identity = await self._resolve(identity)
         if not access.admits(identity):
-            raise (
-                self._authentication.refuse_missing()
-                if identity.guest
-                else RefusedError(FORBIDDEN, self._explain(access))
-            )
+            raise self._refuse(access, identity)
         rooms = await self._own_rooms(access, identity, None)
         for gateway in asked or self._gateways.values():
             own = await self._own_rooms(access, identity, gateway)
@@ -138,8 +137,13 @@ class Admission:
             rooms += own
         return identity, rooms
 
+    def _refuse(self, access: RoomAccess, identity: Identity) -> RefusedError:
+        if identity.guest:
+            return self._authentication.refuse_missing()
+        return RefusedError(FORBIDDEN, self._explain(access))
+
     def _explain(self, access: RoomAccess) -> str:
-        return f"{access.named.namespace} is only for a client that {self._namespace.who.text}."
+        return f"{access.named.namespace} is only for a client that {self._namespace.admission.text}."
 
     def _name(self, user: User) -> Identity:
         """The identity of a user in this namespace. Raises RefusedError if it has no role of the contract."""

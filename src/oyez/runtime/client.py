@@ -262,7 +262,7 @@ class Client:
                 if room not in self.socket.rooms:
                     await self.join(room)
             except RefusedError as refused:
-                if refused.refusal is not FORBIDDEN:
+                if refused.refusal is not FORBIDDEN or self.access.is_required(room):
                     raise
 
     def _is_new_in(self, name: str) -> bool:
@@ -386,9 +386,13 @@ class Client:
         if not access.admits(identity):
             refusal = FORBIDDEN if who.admits(identity) else FORBIDDEN_ROLE
             raise RefusedError(refusal, f"{self.namespace} is only for a client that {who.text}.")
-        for room in self.rooms:
-            if not access.keeps(before, identity, room):
-                self.socket.leave(room)
+        lost = [room for room in self.rooms if not access.keeps(before, identity, room)]
+        if any(access.is_required(room) for room in lost):
+            raise RefusedError(
+                FORBIDDEN, f"{self.namespace} is only for a client that {access.namespace.admission.text}."
+            )
+        for room in lost:
+            self.socket.leave(room)
         self.identity = identity
         self.socket.renew(identity.expires_at)
 

@@ -194,6 +194,8 @@ class Control:
         except RefusedError as refused:
             if refused.refusal is not FORBIDDEN:
                 raise
+            if self._access.is_required(room):
+                client.disconnect()
 
     def _join(self, client: Client, move: Move, entry: Entry) -> None:
         for room in move.rooms:

@@ -104,6 +104,11 @@ class RoomAccess:
                 parts = await self.find_parts(identity, room)
         return parts
 
+    def is_required(self, name: str) -> bool:
+        """True if a client that may not be in the room may not be in the namespace."""
+        resolved = self.namespace.rooms.resolve(name)
+        return resolved is not None and resolved[0].required
+
     def keeps(self, before: Identity, after: Identity, name: str) -> bool:
         """True if a client in the room may stay when its identity changes. Does not ask the membership table."""
         verdict = self.decide(after, name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from oyez.contract.check.names import check_switches, find_duplicates, find_overlaps
+from oyez.contract.check.names import find_duplicates, find_overlaps
 from oyez.contract.declare import Namespace
 from oyez.contract.patterns import PLACEHOLDER, is_namespace
 from oyez.contract.policy import Nobody, Own, Resolved
@@ -47,7 +47,8 @@ def check_rooms(namespace: Namespace) -> Iterator[str]:
 
 def _check_room(room: Room, outer: tuple[str, ...]) -> Iterator[str]:
     """`outer` are the placeholders of its namespace."""
-    yield from check_switches(room, "on_connect")
+    if room.required and (room.gateway is not None or room.leave is not None):
+        yield "on_connect='required' is not for rooms that clients leave, or of a gateway, which clients may omit"
     if room.pattern in ("", EVERYONE):
         yield "a room needs a name of its own"
     if not room.pattern.isprintable():

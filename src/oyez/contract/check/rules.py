@@ -10,6 +10,9 @@ _ROLES_ONLY = ("namespace", "gateway", "user attribute")
 """Declarations whose `who` is decided before any room is known."""
 
 
+_REQUIRED = "; for members, declare a room in it with members=member() and on_connect='required'"
+
+
 def check_rules(declared: Declarations) -> Iterator[str]:
     attributes = {attribute.name for attribute in declared.attributes}
     used: set[str] = set()
@@ -40,12 +43,13 @@ def check_rules(declared: Declarations) -> Iterator[str]:
 def _check_who(where: str, part: Rule, placeholders: Sequence[str]) -> Iterator[str]:
     """A rule in a `who` that is decided before any room is known. `placeholders` are those of the namespace."""
     if not placeholders:
-        yield f"{where}: who=… can name roles only, because there is no room yet"
+        yield f"{where}: who=… can name roles only, because there is no room yet{_REQUIRED * isinstance(part, Member)}"
     elif isinstance(part, Own | Resolved):
         if part.placeholder not in placeholders:
             yield f"{where}: its rule names {{{part.placeholder}}}, which is not a placeholder of its name"
     else:
-        yield f"{where}: who=… can name roles, own(…) and resolved(…); decide about others in the hook `connecting`"
+        other = _REQUIRED if isinstance(part, Member) else "; decide about others in the hook `connecting`"
+        yield f"{where}: who=… can name roles, own(…) and resolved(…){other}"
 
 
 def _check_parts(namespace: Namespace) -> Iterator[str]:
