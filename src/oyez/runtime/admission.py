@@ -119,7 +119,7 @@ class Admission:
         # The resolvers and the membership table serve users in turn, so they must know the user.
         current_user.set(payer_of(identity, request))
         if not self._namespace.who.admits(identity):
-            raise RefusedError(FORBIDDEN_ROLE, self._explain(access))
+            raise RefusedError(FORBIDDEN_ROLE, access.explain())
         asked = self._find_gateways(request, auth)
         for gateway in asked:
             if not gateway.who.admits(identity):
@@ -140,10 +140,7 @@ class Admission:
     def _refuse(self, access: RoomAccess, identity: Identity) -> RefusedError:
         if identity.guest:
             return self._authentication.refuse_missing()
-        return RefusedError(FORBIDDEN, self._explain(access))
-
-    def _explain(self, access: RoomAccess) -> str:
-        return f"{access.named.namespace} is only for a client that {self._namespace.admission.text}."
+        return RefusedError(FORBIDDEN, access.explain())
 
     def _name(self, user: User) -> Identity:
         """The identity of a user in this namespace. Raises RefusedError if it has no role of the contract."""

@@ -385,12 +385,10 @@ class Client:
             raise RefusedError(FORBIDDEN, "The token is another user's.")
         if not access.admits(identity):
             refusal = FORBIDDEN if who.admits(identity) else FORBIDDEN_ROLE
-            raise RefusedError(refusal, f"{self.namespace} is only for a client that {who.text}.")
+            raise RefusedError(refusal, access.explain())
         lost = [room for room in self.rooms if not access.keeps(before, identity, room)]
         if any(access.is_required(room) for room in lost):
-            raise RefusedError(
-                FORBIDDEN, f"{self.namespace} is only for a client that {access.namespace.admission.text}."
-            )
+            raise RefusedError(FORBIDDEN, access.explain())
         for room in lost:
             self.socket.leave(room)
         self.identity = identity

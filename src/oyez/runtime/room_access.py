@@ -52,6 +52,11 @@ class RoomAccess:
         """True if the rule of the namespace allows `identity`, whose user attributes are known."""
         return self.namespace.who.decide(identity, self.named.values) is Verdict.YES
 
+    def explain(self) -> str:
+        """Who may be in the namespace, as one sentence."""
+        rule = self.namespace.admission
+        return f"{self.named.namespace} is only for a client that {rule.text}."
+
     async def allows(self, identity: Identity, name: str) -> bool:
         """True if `identity` may be in the room. Asks the membership table and back ends only if the rule requires it.
 
