@@ -1,5 +1,6 @@
 """The admin page in Chromium, with a server and clients: sign in, find, trace, act, and everybody can use it."""
 
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -7,8 +8,10 @@ import pytest
 
 from oyez.client import Client, ConnectRefused, connect
 from tests.support.browser import Browser, Page
-from tests.support.operators import KEY, build
+from tests.support.operators import KEY, KEYS, build
+from tests.support.pairs import SUPPORT
 from tests.support.pharmacy import system
+from tests.support.served import serve as serve_process
 from tests.support.shops import Market, serve
 
 IMAGE = "<img src=x onerror=window.hacked=1>"
@@ -173,6 +176,74 @@ async def test_a_user_is_blocked_and_the_block_is_ended(pharmacy: Market, browse
         await page.evaluate(KEEP_SAVED)
         await page.click(".try", "Export")
         await page.wait_until("(window.saved ?? '').includes('\"unblock\"')")
+
+
+async def test_actions_are_noticed_by_the_client(pharmacy: Market, browser: Browser) -> None:
+    place = "#/user?system=pharmacy&id=ida"
+    token = pharmacy.oyez.signer.sign_user("ida", None, {"customerId": "ida", "jti": "t-ida"}, 3600.0)
+    entering = {"path": "/pharmacy/socket.io/", "auth": {"token": token}}
+    async with signed_in(browser, pharmacy) as page, connect(pharmacy.url, **entering) as ida:
+        await page.wait_for(".phase", "Live")
+        await page.click(".view-head .try", "Announce maintenance")
+        await confirm(page, "Announce", message="Back at noon")
+        assert (await ida.expect_event("oyez:maintenance")).args[0]["message"] == "Back at noon"
+
+        await ida.call("join_counter", "7")
+        await page.evaluate(f"location.hash = {place!r}")
+        await page.click(".card .link", "Remove from counter:7")
+        await confirm(page, "Remove from the room", reason="not her turn")
+        await page.wait_for(".done", "Removed from the room.")
+        called = {"event": "called", "data": {"ticket": 7}, "to": "counter:7"}
+        assert (await pharmacy.call("POST", "/pharmacy/events", called)).status_code == 200
+        await prescribe(pharmacy, "ida", note="twice")
+        first = await ida.expect_event("prescribed")
+        await ida.expect_nothing("called")
+
+        await page.click(".try", "Refresh")
+        await page.click("[aria-label='Last events of the user\\'s rooms'] a", "prescribed")
+        await page.click(".view-head .try", "Send again")
+        await confirm(page, "Send again")
+        await page.wait_for(".done", "to 1 socket")
+        assert (await ida.expect_event("prescribed")).args == first.args
+
+        await page.evaluate(f"location.hash = {place!r}")
+        await page.click(".card .try", "Revoke its token")
+        await confirm(page, "Revoke", reason="stolen")
+        await ida.expect_disconnect()
+        with pytest.raises(ConnectRefused) as refused:
+            async with connect(pharmacy.url, **entering):
+                pass
+        assert refused.value.data["code"] == "token_revoked"
+        await page.click(".contents a", "Restrictions")
+        await page.click("[aria-label=Restrictions] .link", "Accept again of t-ida")
+        await confirm(page, "Accept again")
+        await page.wait_for(".done", "The tokens are accepted again.")
+        async with connect(pharmacy.url, **entering) as again:
+            await page.evaluate(f"location.hash = {place!r}")
+            await page.click(".view-head .try", "Disconnect")
+            await confirm(page, "Disconnect", reason="maintenance")
+            await again.expect_disconnect()
+        await page.click(".contents a", "Audit")
+        for action in ("announce", "remove_from_room", "resend", "revoke", "restore", "disconnect"):
+            await page.wait_for("td[data-label=Action]", action)
+
+
+async def test_a_node_that_does_not_answer_is_shown(pharmacy: Market, browser: Browser) -> None:
+    data = pharmacy.oyez.settings.data_folder
+    async with (
+        serve_process(data, str(SUPPORT / "pharmacy.py"), ADMIN_KEYS=KEYS) as other,
+        signed_in(browser, pharmacy) as page,
+    ):
+        process = other.process
+        await page.wait_until(f"document.querySelector('main').innerText.includes('{process.pid}')")
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await page.wait_for(".notice", f"process {process.pid}")
+            await page.wait_for(".notice", "One node has not answered")
+            await page.shoot("admin-missing-node")
+        finally:
+            process.send_signal(signal.SIGCONT)
+        await page.command("gone", selector=".notice")
 
 
 async def test_a_service_key_is_shown_once(pharmacy: Market, browser: Browser) -> None:

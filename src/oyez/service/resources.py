@@ -327,9 +327,14 @@ def read_query(request: Request, kind: type[Q]) -> Q:
     """The query as a `kind`, whose fields are the parameters. Raises InvalidDataError with the name of a wrong one."""
     try:
         # strict=False reads "50" as a number.
-        return msgspec.convert(dict(request.query_params), kind, strict=False)
+        query = msgspec.convert(dict(request.query_params), kind, strict=False)
     except msgspec.ValidationError as error:
         raise explain(error, "the query", kind) from None
+    for field in msgspec.structs.fields(kind):
+        # strict=False also reads "null" as null, which no document has.
+        if getattr(query, field.name) is None and field.encode_name in request.query_params:
+            raise InvalidDataError(field.encode_name, "a value; leave the parameter out if there is none")
+    return query
 
 
 def build_page(
