@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import re
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from oyez.client import connect
 from tests.cli.test_publish import PACKED
 from tests.support.operators import KEY, KEYS
 from tests.support.served import Served, serve
-from tests.support.terminal import ORDERS, Calls, Ended
+from tests.support.terminal import ORDERS, Calls, Ended, start
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,16 @@ async def test_events_are_shown(oyez: Calls, managed: Served) -> None:
     assert shown.splitlines()[-1].startswith(f"{position}  order:packed  → ")
     lines = (await call(oyez, managed, "events", "orders", "--json")).out.splitlines()
     assert json.loads(lines[-1])["position"] == position
+
+
+async def test_events_are_followed(folder: Path, managed: Served) -> None:
+    where = ["--url", managed.url, "--oyez-data", managed.settings.oyez_data]
+    first = await managed.publish("order:packed", PACKED, system="orders")
+    async with start(folder, "events", "orders", "--follow", "--name", "order:packed", *where) as following:
+        await following.expect_out(f"^{re.escape(first)}  order:packed")
+        later = await managed.publish("order:packed", PACKED, system="orders")
+        await following.expect_out(f"^{re.escape(later)}  order:packed")
+        assert (await following.stop(signal.SIGINT)).status == 0
 
 
 async def test_an_operators_key_signs_in(oyez: Calls, managed: Served) -> None:
