@@ -330,10 +330,11 @@ def read_query(request: Request, kind: type[Q]) -> Q:
         query = msgspec.convert(dict(request.query_params), kind, strict=False)
     except msgspec.ValidationError as error:
         raise explain(error, "the query", kind) from None
-    for field in msgspec.structs.fields(kind):
+    for each in msgspec.structs.fields(kind):
+        name = each.encode_name
         # strict=False also reads "null" as null, which no document has.
-        if getattr(query, field.name) is None and field.encode_name in request.query_params:
-            raise InvalidDataError(field.encode_name, "a value; leave the parameter out if there is none")
+        if name in request.query_params and getattr(query, each.name) is None:
+            raise InvalidDataError(name, "a value; leave the parameter out if there is none")
     return query
 
 
