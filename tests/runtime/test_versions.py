@@ -127,6 +127,28 @@ async def test_a_command_in_its_old_form(shop: Harness) -> None:
     await first.expect_error("unknown_event")
 
 
+async def test_a_relay_is_sent_and_received_in_the_form_of_each_version(shop: Harness) -> None:
+    old, middle, new = [await watch(shop, str(n), user) for n, user in enumerate(("ada", "bob", "cy"), 1)]
+    assert await old.call("note", "o1", "hello") == {"ok": True}
+    note = {"orderId": "o1", "text": "hello", "userId": "ada"}
+    assert (await middle.expect_event("note:o1")).data == note
+    assert (await new.expect_event("note:o1")).data == {**note, "language": "en"}
+    assert await middle.call("note:o1", {"text": "yes"}) == {"ok": True}
+    assert (await old.expect_event("note")).args == ["o1", "yes"]
+    assert (await new.expect_event("note:o1")).data["userId"] == "bob"
+    assert await new.call("note:o1", {"text": "new", "language": "de"}) == {"ok": True}
+    assert (await middle.expect_event("note:o1")).data == {"orderId": "o1", "text": "new", "userId": "cy"}
+    await old.expect_nothing()
+    # Rights hold in every form.
+    await middle.emit("note:o1", {"text": "not me", "userId": "ada"})
+    await middle.expect_error("forbidden")
+    await old.emit("note", "o2", "no member")
+    await old.expect_error("forbidden")
+    await old.emit("note", "o1")
+    await old.expect_error("invalid_data")
+    await new.expect_nothing()
+
+
 async def test_the_version_of_a_client(shop: Harness) -> None:
     assert (await watch(shop, "1", auth={})).connected
     silent = await shop.connect("ada", version="")
@@ -162,6 +184,13 @@ async def test_official_clients_of_three_versions(tmp_path: Path) -> None:
         await served.publish("order:moved", {**MOVED, "place": {"name": "van", "shelf": 1}}, system="shop")
         assert (await old.expect_event("order:update"))[:2] == ["o1", "VAN"]
         await old.call("order:watch", "o1")
+        # A relay, which the old client misses and recovers, and which it sends.
+        await old.cut()
+        await new.call("note:o1", {"text": "hello", "language": "de"})
+        assert (await old.expect_event("note"))[:2] == ["o1", "hello"]
+        assert await old.call("note", "o1", "hi") == {"ok": True}
+        note = await new.expect_event("note:o1")
+        assert note[0] == {"orderId": "o1", "text": "hi", "userId": "ada", "language": "en"}
         types = (await served.request("GET", "/shop/types.ts?version=1")).text
         assert '"order:update": (' in types and "PublishableEvents" not in types
         assert (await served.request("GET", "/shop/types.ts?version=9")).status_code == 404
@@ -215,6 +244,14 @@ def declare(was: Any, command: Any = (), versions: Any = ("1", "2"), **event: An
     return wrong
 
 
+def declare_relay(was: Any) -> Contract:
+    wrong = Contract("wrong", roles=("buyer",), versions=("1", "2"))
+    root = wrong.namespace("/")
+    room = root.room("all", members=anyone(), on_connect=True)
+    root.relay("new", to=[room], was=was)(New)
+    return wrong
+
+
 def good(new: New) -> Old:
     return Old(amount=new.count)
 
@@ -261,6 +298,16 @@ WRONG: list[tuple[str, Contract]] = [
         "its form of version 1: has a reply, and the command has none",
         declare((), Was("1", OldGo, go, example={"by": "5"}, reply=str, convert_reply=str)),
     ),
+    ("relay new: its form of version 1: needs convert_back=…", declare_relay(Was("1", Old, good))),
+    (
+        "relay new: its form of version 1: expected one Payload, got ",
+        declare_relay(Was("1", OldGo, good, convert_back=good)),
+    ),
+    (
+        "command new: convert from the form of version 1 returned Older: expected New",
+        declare_relay(Was("1", Old, good, convert_back=lambda old: Older(size=old.amount))),
+    ),
+    ("event new: its form of version 1: convert_back is for relays", declare(Was("1", Old, good, convert_back=good))),
     ("versions: '': expected 1 to 64 letters", declare((), versions=("", "2"))),
     ("version '1' is declared twice", declare((), versions=("1", "1"))),
     ("versions is '12': list the versions", declare((), versions="12")),

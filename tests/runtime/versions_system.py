@@ -115,6 +115,51 @@ class OrderAt(Payload):
     y: int
 
 
+class OldNote(Payload):
+    """Version 1: a text about an order, before its author was known."""
+
+    order: Id
+    words: str
+
+
+class MiddleNote(Payload):
+    """Version 2: its author was known, and texts had no language."""
+
+    orderId: Id
+    text: str
+    userId: Id
+
+
+@root.relay(
+    "note:{orderId}",
+    to=[orders.of("orderId")],
+    sender="userId",
+    was=[
+        Was(
+            "2",
+            MiddleNote,
+            convert=lambda new: MiddleNote(orderId=new.orderId, text=new.text, userId=new.userId),
+            convert_back=lambda old: Note(orderId=old.orderId, text=old.text, userId=old.userId, language="en"),
+        ),
+        Was(
+            "1",
+            OldNote,
+            convert=lambda new: OldNote(order=new.orderId, words=new.text) if new.text != "new" else None,
+            convert_back=lambda old: MiddleNote(orderId=old.order, text=old.words, userId="nobody"),
+            name="note",
+            arguments="positional",
+        ),
+    ],
+)
+class Note(Payload):
+    """A text about an order, for the others who watch it."""
+
+    orderId: Id
+    text: str
+    userId: Id
+    language: str
+
+
 class Answer(Payload):
     """The reply to `order:move`."""
 

@@ -50,7 +50,17 @@ class Echoed(Payload):
     text: str
 
 
-@root.command("echo", reply=Echoed)
+class OldEcho(Command):
+    """The old form. <img src=x onerror=window.hacked=1>"""
+
+    words: str
+
+
+@root.command(
+    "echo",
+    reply=Echoed,
+    was=Was("1", OldEcho, lambda old: Echo(text=old.words), name="shout", arguments="positional"),
+)
 class Echo(Command):
     """Answers with the text. <img src=x onerror=window.hacked=1>"""
 

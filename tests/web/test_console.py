@@ -12,10 +12,11 @@ PANEL = ".work-panel > div:not([hidden])"
 """The part of the console that is open."""
 
 
-async def connect(page: Page, subject: str = "ada") -> None:
-    """Make a token in the open console, and connect with it."""
-    await page.wait_for("h1")
-    await page.click(".console-button")
+async def connect(page: Page, subject: str = "ada", *, opened: bool = False) -> None:
+    """Open the console unless it is open, make a token in it, and connect with it."""
+    if not opened:
+        await page.wait_for("h1")
+        await page.click(".console-button")
     await page.fill(f"{PANEL} input[name=sub]", subject)
     await page.click(f"{PANEL} .primary")
     await page.wait_for(".phase", "Connected")
@@ -79,6 +80,30 @@ async def test_commands_are_sent_from_a_form(showcase: Market, browser: Browser)
         await page.wait_for(".row-refused", "echo")
         await page.shoot("console-refused")
         assert await page.find_barriers() == []
+        assert await page.list_errors() == []
+
+
+async def test_a_client_of_an_old_version(showcase: Market, browser: Browser) -> None:
+    async with browser.open(f"{showcase.url}/hostile/docs") as page:
+        await page.wait_for("h1")
+        await page.click(".console-button")
+        assert await page.texts(f"{PANEL} select[name=version] option") == ["2", "1"]
+        await page.choose(f"{PANEL} select[name=version]", "1")
+        await page.shoot("console-version")
+        await connect(page, opened=True)
+        await page.wait_for(".details", "version 1")
+        # The command has the form that this version sends.
+        await page.click("#tab-send")
+        await page.fill(f"{PANEL} .member textarea, {PANEL} .member input", "hello")
+        await page.click(f"{PANEL} .primary", "Send")
+        await page.wait_for(f"{PANEL} .result.good", '"text": "hello"')
+        await page.wait_for(".row-sent", "shout")
+        # The event that is published arrives as this version knows it.
+        await page.click("#tab-publish")
+        await page.click(f"{PANEL} .link", "Make one for an hour")
+        await page.wait_for(f"{PANEL} .secret")
+        await publish(page)
+        await page.wait_for(".row-event", f"old {hostile.IMAGE}")
         assert await page.list_errors() == []
 
 

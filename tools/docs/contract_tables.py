@@ -198,6 +198,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "arguments": "As for an event. Clients cannot send the field of `sender` then.",
             "max_bytes": "The size of its data, for the command and the event.",
             "name_only": "As for an event.",
+            "was": "The old form of the relay, or a list of them, with `convert` and `convert_back`.",
         },
     ),
     "presence": (
@@ -232,6 +233,10 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             " types.",
             "reply": "For a command: the old type of its reply.",
             "convert_reply": "Makes the old reply from that of the next newer form.",
+            "convert_back": (
+                "For a relay: makes the payload of the next newer form from the old payload that a client has sent."
+                " Fields that the server fills in, and those that the client has omitted, are `UNSET` in it."
+            ),
         },
     ),
     "claims": (

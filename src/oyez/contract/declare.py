@@ -18,7 +18,7 @@ from oyez.contract.limits import DEFAULT_LIMIT, Limit, Limits, SharedLimit, read
 from oyez.contract.patterns import PLACEHOLDER, Pattern, find_pattern
 from oyez.contract.policy import Nobody, Rule, anyone, one_of, own
 from oyez.contract.presence import Presence
-from oyez.contract.relays import Relay, derive_class
+from oyez.contract.relays import Relay, derive_class, derive_forms
 from oyez.contract.replies import Acknowledgements, Errors
 from oyez.contract.rooms import (
     Caller,
@@ -525,16 +525,20 @@ class Namespace:
         arguments: Arguments = "object",
         max_bytes: int | None = None,
         name_only: bool = False,
+        was: Was | Sequence[Was] = (),
     ) -> "Declaration":
         """Declare a command, and the event of the same name that the others in the sender's rooms receive.
 
         Decorates the event's payload, whose fields are the command's too. `to` lists rooms that follow from them, and
         fixed targets; the sender must be in these rooms. `sender` is the wire name of a field that the server fills in
         with the id of the user who sends it. A client may omit it; another user's id is refused. With positional
-        `arguments`, clients cannot send it. The other arguments are those of `event` and `command`.
+        `arguments`, clients cannot send it. `was` is the old form of the relay, or a list of them, with `convert` and
+        `convert_back`. The other arguments are those of `event` and `command`.
         """
 
         def declare(payload: Any) -> Any:
+            forms = _list_forms(was)
+            known = [form for form in forms if isinstance(form, Was)]
             if isinstance(payload, UnionType):
                 self.faults.append(f"relay {name}: has several shapes; declare one class")
                 return payload
@@ -548,22 +552,26 @@ class Namespace:
                 arguments=arguments,
                 max_bytes=max_bytes,
                 name_only=name_only,
+                # An example is what a client sends.
+                was=[replace(form, example=None, convert_back=None) if form in known else form for form in forms],
             )(payload)
             if not (isinstance(payload, type) and issubclass(payload, Payload)):
                 return payload
             # An argument that may be omitted cannot stand before others.
             unsent = {self.events[-1].timestamp, sender if arguments == "positional" else None}
             try:
-                command = derive_class(payload, Command, tuple(unsent), (sender,))
+                command, old = derive_forms(
+                    payload, known, sender, lambda shape: derive_class(shape, Command, tuple(unsent), (sender,))
+                )
             except ContractError as error:
                 self.faults.append(f"relay {name}: {error}")
                 return payload
             rule = one_of(who)
             if sender is not None and sender in command.__struct_encode_fields__:
                 rule = rule & own(sender, claim="sub")
-            self.command(name, who=rule, limit=limit, volatile=volatile, arguments=arguments, max_bytes=max_bytes)(
-                command
-            )
+            self.command(
+                name, who=rule, limit=limit, volatile=volatile, arguments=arguments, max_bytes=max_bytes, was=old
+            )(command)
             self.commands[-1] = replace(self.commands[-1], relays=Relay(payload, sender))
             return payload
 

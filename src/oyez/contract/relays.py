@@ -3,7 +3,8 @@
 The command's fields are those of the event, without the fields that the server fills in.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import new_class
 from typing import Any, TypeVar
@@ -11,7 +12,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from oyez.contract.types import Payload
+from oyez.contract.schema import wire_names
+from oyez.contract.types import Command, Payload
+from oyez.contract.versions import Convert, Was
 from oyez.errors import ContractError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -53,3 +56,52 @@ def derive_class(
     body["__annotations__"] = annotations
     names = {field.name: field.encode_name for field in declared}
     return new_class(origin.__name__, (base,), {"rename": names}, lambda members: members.update(body))
+
+
+def derive_forms(
+    payload: type[Payload], forms: Sequence[Was], sender: str | None, derive: Callable[[type[Payload]], type[Command]]
+) -> tuple[type[Command], tuple[Was, ...]]:
+    """The command of a relay, and its old forms. Raises ContractError if one of them cannot be made.
+
+    `derive` makes a command's class from a payload's.
+    """
+    for form in forms:
+        if not (isinstance(form.payload, type) and issubclass(form.payload, Payload)):
+            raise ContractError(f"its form of version {form.version}: expected one Payload, got {form.payload!r:.60}")
+        if not callable(form.convert_back):
+            raise ContractError(
+                f"its form of version {form.version}: needs convert_back=…, a function that makes the newer payload"
+                f" from the {form.payload.__name__} that a client has sent"
+            )
+    commands = {shape: derive(shape) for shape in (payload, *(form.payload for form in forms))}
+    return commands[payload], tuple(
+        replace(
+            form,
+            payload=commands[form.payload],
+            convert=_convert_sent(form.payload, form.convert_back, commands, sender),
+            convert_back=None,
+        )
+        for form in forms
+        if form.convert_back is not None
+    )
+
+
+def _convert_sent(
+    sent: type[Payload], convert: Convert, commands: dict[type[Payload], type[Command]], sender: str | None
+) -> Convert:
+    """The same function for the commands that are made from payloads."""
+
+    def convert_command(command: Command) -> Any:
+        made = convert(sent(**{name: getattr(command, name, UNSET) for name in sent.__struct_fields__}))
+        newer = commands.get(type(made))
+        if newer is None:
+            # The codec reports what is no payload of this relay.
+            return made
+        newer_names = wire_names(newer)
+        values = {name: getattr(made, name) for name in newer_names.values()}
+        if sender in newer_names and getattr(command, wire_names(type(command)).get(sender, ""), UNSET) is UNSET:
+            # The server fills it in, whatever the function has written there.
+            values[newer_names[sender]] = UNSET
+        return newer(**values)
+
+    return convert_command

@@ -78,7 +78,8 @@ class Was:
 
     For an event, `convert` makes the old payload from the payload of the next newer form; it returns None if clients of
     the old form should not receive the event. For a command, it makes the command of the next newer form from the old
-    one. It is called once for each event, and must neither wait nor depend on anything but its argument.
+    one. It is called once for each event, and must neither wait nor depend on anything but its argument. A relay has
+    both: `convert` for what clients receive, `convert_back` for what they send.
     """
 
     version: str
@@ -96,6 +97,11 @@ class Was:
     """For a command: the old type of what its acknowledgement carries. None: that of the next newer form."""
     convert_reply: Convert | None = None
     """Makes the old reply from that of the next newer form."""
+    convert_back: Convert | None = None
+    """For a relay: makes the payload of the next newer form from the old payload, which a client has sent.
+
+    A field that the server fills in, or that the client has omitted, is `UNSET` in it.
+    """
 
 
 def find_form(was: Sequence[Was], versions: Versions, age: int) -> int:

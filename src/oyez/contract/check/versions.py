@@ -186,6 +186,8 @@ def _find_forms(was: tuple[Any, ...], versions: Versions) -> Iterator[Was | str]
             yield f"has two forms of version {form.version}; give it one"
         elif not callable(form.convert):
             yield f"its form of version {form.version}: convert is {form.convert!r:.40}: expected a function"
+        elif form.convert_back is not None:
+            yield f"its form of version {form.version}: convert_back is for relays; remove it"
         else:
             yield form
         seen.append(getattr(form, "version", ""))

@@ -51,6 +51,13 @@ export const restrict = (model, role) => {
   return { ...model, namespaces };
 };
 
+// An event or a command as clients of a version know it.
+export const inVersion = (item, versions, version) => {
+  const age = (name) => versions.names.indexOf(name);
+  const forms = version ? item.was.filter((form) => age(version) <= age(form.version)) : [];
+  return Object.assign({}, item, ...forms);
+};
+
 const findPrefix = (name) => {
   const found = /^([A-Za-z0-9]+)([:./_])./.exec(name);
   return found && !NO_GROUP.has(found[1]) ? { word: found[1], least: MIN_GROUP[found[2]] } : null;

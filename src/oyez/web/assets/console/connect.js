@@ -26,6 +26,7 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
   // In memory only: the button copies it, and the document never has it.
   const [made, setMade] = useState(null);
   const [fault, setFault] = useState("");
+  const [version, setVersion] = useState(model.versions?.names.at(-1));
   const [busy, setBusy] = useState(false);
   // By placeholder, the ids in the name of the namespace.
   const [ids, setIds] = useState({});
@@ -49,10 +50,9 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
     try {
       const token = await getToken();
       const placed = placeToken(model.tokens, token);
-      const version = model.versions && { [model.versions.name]: model.versions.names.at(-1) };
-      const auth = { ...placed.auth, ...(gateways && { gateways }), ...version };
+      const auth = { ...placed.auth, ...(gateways && { gateways }), ...(version && { [model.versions.name]: version }) };
       const named = namespace.replace(/\{(\w+)\}/g, (_, name) => ids[name].trim());
-      await session.connect(namespace, { ...placed, auth }, token ? readToken(token) : null, named);
+      await session.connect(namespace, { ...placed, auth }, token ? readToken(token) : null, named, version);
       // From here on only the client has a token that was pasted.
       setPasted("");
     } catch (error) {
@@ -71,6 +71,12 @@ export const ConnectTab = ({ model, options, session, state, namespace, onNamesp
     html`<label class="field"><span>Namespace</span>
       <select value=${namespace} onChange=${(event) => onNamespace(event.target.value)}>
         ${model.namespaces.map(({ name }) => html`<option value=${name} selected=${name === namespace}>${name}</option>`)}
+      </select>
+    </label>`}
+    ${model.versions &&
+    html`<label class="field"><span>Version of the client</span>
+      <select name="version" value=${version} onChange=${(event) => setVersion(event.target.value)}>
+        ${[...model.versions.names].reverse().map((name) => html`<option value=${name} selected=${name === version}>${name}</option>`)}
       </select>
     </label>`}
     ${placeholders.map(

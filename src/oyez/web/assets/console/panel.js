@@ -28,7 +28,7 @@ const describeRecovery = ({ recovered, replayed, reason, room }) => {
 const describeUser = (user) => [user?.sub ?? user?.userId, user?.role].filter(Boolean).join(", ");
 
 const State = ({ state, session }) => {
-  const details = [state.named, describeUser(state.user), state.transport, state.id].filter(Boolean);
+  const details = [state.named, state.version && `version ${state.version}`, describeUser(state.user), state.transport, state.id].filter(Boolean);
   return html`<div class="state">
     <p class=${`phase phase-${state.phase}`} role="status"><span class="dot" aria-hidden="true"></span>${PHASES[state.phase]}</p>
     ${state.recovery && html`<p class=${`recovery ${state.recovery.recovered ? "good" : "bad"}`} role="status">${describeRecovery(state.recovery)}</p>`}

@@ -4,6 +4,7 @@ import { CodeBlock, CopyButton } from "../code.js";
 import { canPublish, exampleRoom } from "../samples.js";
 import { explain, findRefusals, hasSucceeded } from "./answers.js";
 import { fromData, toArguments, toData, toFormValue, ValueEditor } from "./form.js";
+import { inVersion } from "../model.js";
 import { write } from "./log.js";
 import { askForToken, explainProblem } from "./tokens.js";
 
@@ -34,7 +35,8 @@ const Result = ({ result }) => {
 
 export const SendTab = ({ model, session, state, item, onItem, onNamespace }) => {
   const commands = useMemo(() => model.namespaces.flatMap((namespace) => namespace.commands), [model]);
-  const command = item ?? commands.find(({ namespace }) => namespace === state.namespace) ?? commands[0];
+  const chosen = item ?? commands.find(({ namespace }) => namespace === state.namespace) ?? commands[0];
+  const command = useMemo(() => chosen && inVersion(chosen, model.versions, state.version), [chosen, state.version]);
   const [name, setName] = useState("");
   const [value, setValue] = useState({});
   const [invalid, setInvalid] = useState(false);
@@ -44,7 +46,7 @@ export const SendTab = ({ model, session, state, item, onItem, onNamespace }) =>
     if (command) setValue(toFormValue(command, command.example_arguments));
     setInvalid(false);
     setResult(null);
-  }, [command?.id]);
+  }, [command]);
   if (!command) return html`<p class="empty">This contract has no commands.</p>`;
 
   const elsewhere = state.phase !== "off" && state.namespace !== command.namespace;
@@ -66,7 +68,7 @@ export const SendTab = ({ model, session, state, item, onItem, onNamespace }) =>
   return html`<form class="panel-form" onSubmit=${send} autocomplete="off">
     <${Picker} label="Command" items=${commands} chosen=${command} onChoose=${onItem} many=${model.many} />
     <${NameField} item=${command} name=${name} onName=${setName} />
-    <${ValueEditor} key=${command.id} schema=${command.schema} defs=${model.$defs} value=${value} onChange=${setValue} onInvalid=${setInvalid} label="Arguments" />
+    <${ValueEditor} key=${command.id + command.name} schema=${command.schema} defs=${model.$defs} value=${value} onChange=${setValue} onInvalid=${setInvalid} label="Arguments" />
     ${!ready &&
     html`<p class="hint">
       ${elsewhere ? `This command belongs to ${command.namespace}. ` : "Connect first. "}

@@ -7,7 +7,7 @@ const POSITION = "oyez:position";
 const RECOVERY = "oyez:recovery";
 const CLIENT = "../vendor/socket.io.esm.min.js";
 
-const OFF = { phase: "off", id: "", transport: "", user: null, namespace: "", named: "", note: "", position: "", recovery: null };
+const OFF = { phase: "off", id: "", transport: "", user: null, namespace: "", named: "", version: "", note: "", position: "", recovery: null };
 
 export class Session extends Store {
   #socket = null;
@@ -22,10 +22,10 @@ export class Session extends Store {
   }
 
   // `credentials` is {auth, headers, query}, of which one part has the token.
-  // `named` is the namespace itself, with the ids in its name.
-  async connect(namespace, credentials, user, named = namespace) {
+  // `named` is the namespace itself, with the ids in its name; `version` is the client's, if the contract has versions.
+  async connect(namespace, credentials, user, named, version) {
     this.disconnect();
-    this.set({ ...OFF, phase: "connecting", namespace, named, user });
+    this.set({ ...OFF, phase: "connecting", namespace, named, user, version });
     const { io } = await import(CLIENT);
     const socket = io(`${this.base.origin}${named === "/" ? "" : named}`, {
       path: `${this.base.pathname}socket.io/`,
