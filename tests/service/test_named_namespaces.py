@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 from oyez.client import ConnectRefused, Publisher, connect, join
-from oyez.contract import Command, Contract, Id, Payload, Presence, anyone, member, own, role
+from oyez.contract import UNSET, Command, Contract, Id, Payload, Presence, UnsetType, anyone, member, own, role
 from oyez.contract.rooms import NamedRoom
 from oyez.observer import ConnectReport, DeliveryReport, Observer, PublishReport, RefusalReport
 from oyez.runtime import RoomHooks
@@ -29,7 +30,11 @@ shop = contract.namespace("/shop-{shopId}")
 staff = contract.namespace("/staff-{shopId}", who=[own("shopId", claim="shop"), role("owner")])
 order = shop.room("order:{orderId}", members=[member(), role("owner")], join="watch", leave="unwatch")
 counter = shop.room(
-    "counter", members=anyone(), join="enter", leave="exit", presence=Presence(joined="entered", left="exited")
+    "counter",
+    members=anyone(),
+    join="enter",
+    leave="exit",
+    presence=Presence(joined="entered", left="exited", claims={"userName": "nick"}),
 )
 club = contract.namespace("/club-{clubId}")
 inside = club.room("inside", members=member(), on_connect="required")
@@ -73,6 +78,7 @@ class Entered(Payload):
 
     userId: Id
     shopId: Id
+    userName: str | UnsetType = UNSET
 
 
 @shop.event("exited", to=[counter])
@@ -81,6 +87,15 @@ class Exited(Payload):
 
     userId: Id
     count: int
+    userName: str | UnsetType = UNSET
+
+
+@shop.relay("wave", to=[shop.everyone], sender="userId", claims={"userName": "nick"})
+class Wave(Payload):
+    """A user waves to the others."""
+
+    userId: Id
+    userName: Annotated[str, Meta(max_length=9)] | None = None
 
 
 @shop.command("say", limit="1000/s")
@@ -103,6 +118,19 @@ class Ask(Command):
 
 
 gong = club.signal("gong", to=[club.everyone], description="It is six o'clock.")
+
+
+class Names(Payload):
+    """Names of users."""
+
+    names: list[str]
+
+
+@shop.command("names", reply=Names)
+class AskNames(Command):
+    """Ask who stands at the counter."""
+
+
 cash = staff.signal("cash", to=[till], description="Money has come in.")
 contract.build()
 
@@ -114,13 +142,19 @@ def build(services: Services) -> SystemServices:
     def where(command: Ask, client: RuntimeClient) -> Where:
         return Where(shopId=client.namespace_values["shopId"], namespace=client.namespace)
 
+    async def names(command: AskNames, client: RuntimeClient) -> Names:
+        present = await client.present(counter(client.namespace_values["shopId"]))
+        return Names(names=[user.claims.get("userName", user.id) for user in present.users])
+
     async def welcome(client: RuntimeClient, room: NamedRoom) -> Menu:
         return Menu(shopId=room.values["shopId"], text=f"in {room.namespace}")
 
     async def left(departed: Departed, room: NamedRoom) -> None:
         return
 
-    return SystemServices(handlers={Say: say, Ask: where}, rooms={counter: RoomHooks(welcome=welcome, left=left)})
+    return SystemServices(
+        handlers={Say: say, Ask: where, AskNames: names}, rooms={counter: RoomHooks(welcome=welcome, left=left)}
+    )
 
 
 system = System(contract=contract, build=build)
@@ -232,6 +266,24 @@ async def test_a_stranger_is_refused_also_when_it_signs_in_or_its_token_changes(
     assert not {name for name in plaza.names() if name.startswith("/staff")}
 
 
+async def test_events_about_users_have_their_names(plaza: Plaza) -> None:
+    async with plaza.connect("bob", "17", node=1) as bob:
+        assert (await bob.call("enter"))["ok"]
+        assert (await bob.expect_event("entered")).args[0] == {"userId": "bob", "shopId": "17"}
+        async with plaza.connect("ada", "17", nick="Ada") as ada:
+            assert (await ada.call("enter"))["ok"]
+            assert (await bob.expect_event("entered")).args[0]["userName"] == "Ada"
+            assert (await ada.call("wave", {}))["ok"]
+            assert (await bob.expect_event("wave")).args[0] == {"userId": "ada", "userName": "Ada"}
+            assert (await ada.call("wave", {"userName": "Bob"}))["error"]["code"] == "invalid_data"
+            assert (await bob.call("names"))["names"] == ["bob", "Ada"]
+        assert (await bob.expect_event("exited")).args[0] == {"userId": "ada", "count": 1, "userName": "Ada"}
+        async with plaza.connect("ada", "17", nick="Ada the Third") as ada:
+            assert (await ada.call("wave", {}))["ok"]
+            # What does not fit the field is left out.
+            assert (await bob.expect_event("wave")).args[0] == {"userId": "ada", "userName": None}
+
+
 async def test_only_members_of_a_required_room_are_in_its_namespace(plaza: Plaza) -> None:
     async def change(method: str, subject: str) -> None:
         path = f"/plaza/rooms/inside/members/{subject}"
@@ -312,7 +364,7 @@ async def test_the_server_api_finds_and_disconnects_users_in_all_namespaces(plaz
     await until(lambda: not plaza.names(0) and not plaza.names(1))
 
 
-class Names(Observer):
+class SeenNames(Observer):
     """The namespaces in all reports."""
 
     def __init__(self) -> None:
@@ -332,7 +384,7 @@ class Names(Observer):
 
 
 async def test_any_number_of_names_leaves_nothing_behind(tmp_path: Path) -> None:
-    names = Names()
+    names = SeenNames()
     limits = Limits(max_connects_per_minute=100_000)
     async with open_plaza(tmp_path, nodes=1, observers=(names,), limits=limits) as plaza:
         server = plaza.nodes[0].oyez.systems["plaza"].server

@@ -195,6 +195,8 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "latest": "As for an event.",
             "sender": "The wire name of the field that the server fills in with the sender's user id, a string or a"
             " whole number. A client may omit it; another user's id is refused with `forbidden`.",
+            "claims": 'Fields that the server fills in with claims of the sender\'s token: `{"userName": "name"}`.'
+            " Clients cannot send them.",
             "arguments": "As for an event. Clients cannot send the field of `sender` then.",
             "max_bytes": "The size of its data, for the command and the event.",
             "name_only": "As for an event.",
@@ -209,6 +211,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "user": "The wire name of the field with the user's id.",
             "count": "The wire name of the field with the number of users in the room.",
             "last_seen": "The wire name of the field with the time at which the user was connected last.",
+            "claims": 'Further fields, which show claims of the user\'s token: `{"userName": "name"}`.',
         },
     ),
     "versions": (

@@ -522,6 +522,7 @@ class Namespace:
         timestamp: str | None = None,
         latest: float = 0.0,
         sender: str | None = None,
+        claims: Mapping[str, str] | None = None,
         arguments: Arguments = "object",
         max_bytes: int | None = None,
         name_only: bool = False,
@@ -532,8 +533,9 @@ class Namespace:
         Decorates the event's payload, whose fields are the command's too. `to` lists rooms that follow from them, and
         fixed targets; the sender must be in these rooms. `sender` is the wire name of a field that the server fills in
         with the id of the user who sends it. A client may omit it; another user's id is refused. With positional
-        `arguments`, clients cannot send it. `was` is the old form of the relay, or a list of them, with `convert` and
-        `convert_back`. The other arguments are those of `event` and `command`.
+        `arguments`, clients cannot send it. `claims` are the wire names of fields that the server fills in with claims
+        of the sender's token: `{"userName": "name"}`. `was` is the old form of the relay, or a list of them, with
+        `convert` and `convert_back`. The other arguments are those of `event` and `command`.
         """
 
         def declare(payload: Any) -> Any:
@@ -558,7 +560,8 @@ class Namespace:
             if not (isinstance(payload, type) and issubclass(payload, Payload)):
                 return payload
             # An argument that may be omitted cannot stand before others.
-            unsent = {self.events[-1].timestamp, sender if arguments == "positional" else None}
+            shown = claims if isinstance(claims, Mapping) else {}
+            unsent = {self.events[-1].timestamp, sender if arguments == "positional" else None, *shown}
             try:
                 command, old = derive_forms(
                     payload, known, sender, lambda shape: derive_class(shape, Command, tuple(unsent), (sender,))
@@ -572,7 +575,7 @@ class Namespace:
             self.command(
                 name, who=rule, limit=limit, volatile=volatile, arguments=arguments, max_bytes=max_bytes, was=old
             )(command)
-            self.commands[-1] = replace(self.commands[-1], relays=Relay(payload, sender))
+            self.commands[-1] = replace(self.commands[-1], relays=Relay(payload, sender, claims or {}))
             return payload
 
         return declare

@@ -5,8 +5,8 @@ of users, the time at which a user was last seen, and the placeholders of the ro
 number only, and are published when it has changed.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import msgspec
@@ -15,10 +15,14 @@ from msgspec import inspect
 from oyez.contract.calls import plainly
 from oyez.contract.rooms import DerivedRoom, Everyone, NamedNamespace, NamedRoom, Place, Room, Target
 from oyez.contract.schema import fields_of, is_key, is_time, options, write_key
+from oyez.contract.shown_claims import check_claims, fill_claims
 from oyez.contract.types import Payload, Time, read_scalar
 
 if TYPE_CHECKING:
     from oyez.contract.declare import DeclaredEvent, Namespace
+
+
+_NONE: Mapping[str, str] = {}
 
 
 @plainly
@@ -37,6 +41,8 @@ class Presence:
     last_seen: str = "lastSeen"
     """The field with the time at which the user was connected last. It may be missing. A time, or a whole number of
     milliseconds."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """Further fields, and for each the claim of the user's token that it shows: `{"userName": "name"}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +60,43 @@ class PresenceEvents:
         payloads = [event.payload for event in (self.joined, self.left) if event is not None]
         return all(self.presence.user not in payload.__struct_encode_fields__ for payload in payloads)
 
-    def join(self, room: NamedRoom, user: str, count: int, at: float) -> "PresenceEvent | None":
+    def join(
+        self, room: NamedRoom, user: str, count: int, at: float, claims: Mapping[str, str] = _NONE
+    ) -> "PresenceEvent | None":
         """The event for a user who has come at `at`, in seconds since 1970; None if none says so."""
-        return self._fill(self.joined, room, user, count, at)
+        return self._fill(self.joined, room, user, count, at, claims)
 
-    def leave(self, room: NamedRoom, user: str, count: int, last_seen: float) -> "PresenceEvent | None":
+    def leave(
+        self, room: NamedRoom, user: str, count: int, last_seen: float, claims: Mapping[str, str] = _NONE
+    ) -> "PresenceEvent | None":
         """The event for a user who was connected until `last_seen`, in seconds since 1970; None if none says so."""
-        return self._fill(self.left, room, user, count, last_seen)
+        return self._fill(self.left, room, user, count, last_seen, claims)
 
     def _fill(
-        self, event: "DeclaredEvent | None", room: NamedRoom, user: str, count: int, last_seen: float
+        self,
+        event: "DeclaredEvent | None",
+        room: NamedRoom,
+        user: str,
+        count: int,
+        last_seen: float,
+        claims: Mapping[str, str],
     ) -> "PresenceEvent | None":
         if event is None:
             return None
         presence, found = self.presence, fields_of(inspect.type_info(event.payload))
         texts = {**room.values, presence.user: user}
+        shown = fill_claims(event.payload, presence.claims, claims)
         values: dict[str, Any] = {}
-        for field in found:
-            name = field.encode_name
+        for each in found:
+            name = each.encode_name
             if name in texts:
-                values[name] = write_key(texts[name], field.type)
+                values[name] = write_key(texts[name], each.type)
             elif name == presence.count:
                 values[name] = count
             elif name == presence.last_seen:
-                values[name] = str(Time.at(last_seen)) if is_time(field.type) else round(last_seen * 1000)
+                values[name] = str(Time.at(last_seen)) if is_time(each.type) else round(last_seen * 1000)
+            elif each.name in shown:
+                values[name] = shown[each.name]
         payload = msgspec.convert(values, event.payload, dec_hook=read_scalar)
         return PresenceEvent(payload, self._find_rooms(event, room))
 
@@ -150,10 +169,14 @@ def _check_event(namespace: "Namespace", room: Room, presence: Presence, part: s
     if count is not None and not all(isinstance(option, inspect.IntType) for option in options(count.type)):
         yield f"{event.name} has a field {presence.count} that is not a whole number; make it an int"
     placeholders = (*namespace.placeholders, *room.placeholders)
-    filled = {presence.user, presence.count, presence.last_seen, event.timestamp, *placeholders}
+    claims = list(check_claims(event.payload, presence.claims))
+    yield from claims
+    if claims:
+        return
+    filled = {presence.user, presence.count, presence.last_seen, event.timestamp, *placeholders, *presence.claims}
     missing = [name for name, field in found.items() if field.required and name not in filled]
     if missing:
-        known = ", ".join([presence.user, presence.count, presence.last_seen, *placeholders])
+        known = ", ".join([presence.user, presence.count, presence.last_seen, *placeholders, *presence.claims])
         yield f"{event.name} has a field {missing[0]} that nothing fills; the server fills {known}"
 
 

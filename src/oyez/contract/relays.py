@@ -3,8 +3,8 @@
 The command's fields are those of the event, without the fields that the server fills in.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import new_class
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ class Relay:
     payload: type[Payload]
     sender: str | None
     """The wire name of the field that holds the id of the user who has sent it."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """The wire names of the fields that show claims of the sender, and the claims."""
 
 
 @lru_cache(maxsize=1024)
@@ -43,18 +45,18 @@ def derive_class(
         raise ContractError(f"{error}; define the types of its fields before it") from None
     annotations: dict[str, Any] = {}
     body: dict[str, Any] = {"__doc__": origin.__doc__, "__module__": origin.__module__}
-    for field in declared:
-        if field.encode_name in left_out:
+    for each in declared:
+        if each.encode_name in left_out:
             continue
-        annotations[field.name] = field.type
-        if field.encode_name in optional:
-            annotations[field.name], body[field.name] = field.type | UnsetType, UNSET
-        elif field.default_factory is not msgspec.NODEFAULT:
-            body[field.name] = msgspec.field(default_factory=field.default_factory)
-        elif field.default is not msgspec.NODEFAULT:
-            body[field.name] = field.default
+        annotations[each.name] = each.type
+        if each.encode_name in optional:
+            annotations[each.name], body[each.name] = each.type | UnsetType, UNSET
+        elif each.default_factory is not msgspec.NODEFAULT:
+            body[each.name] = msgspec.field(default_factory=each.default_factory)
+        elif each.default is not msgspec.NODEFAULT:
+            body[each.name] = each.default
     body["__annotations__"] = annotations
-    names = {field.name: field.encode_name for field in declared}
+    names = {each.name: each.encode_name for each in declared}
     return new_class(origin.__name__, (base,), {"rename": names}, lambda members: members.update(body))
 
 

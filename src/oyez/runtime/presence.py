@@ -1,6 +1,6 @@
 """The users in a room with presence, for handlers and back ends."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ class PresentUser(NamedTuple):
     """When the first of its sockets came, in seconds since 1970."""
     last_seen: float
     """When a process last reported that it is there, in seconds since 1970."""
+    claims: Mapping[str, str] = {}
+    """The claims that `Presence(claims=…)` shows, by their fields."""
 
 
 @dataclass(frozen=True, slots=True)

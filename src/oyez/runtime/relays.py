@@ -2,6 +2,7 @@
 
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.schema import find_field, write_key
+from oyez.contract.shown_claims import fill_claims, read_claims
 from oyez.contract.types import Command
 from oyez.errors import FORBIDDEN, RefusedError
 from oyez.runtime.client import Client
@@ -26,6 +27,8 @@ def relaying(declared: DeclaredCommand, publisher: Publisher, limits: SharedLimi
                 values[sender.name] = write_key(client.identity.subject, sender.type)
             except ValueError as error:
                 raise RefusedError(FORBIDDEN, f"Your user id {error}.") from None
+        if relay.claims:
+            values |= fill_claims(payload, relay.claims, read_claims(client.identity, relay.claims))
         prepared = publisher.prepare_relayed(payload(**values), client.namespace, [client.own_room])
         rooms = [room for entry in prepared for room in entry.rooms]
         check_in_rooms(client, rooms)

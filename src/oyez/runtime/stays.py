@@ -22,6 +22,7 @@ from oyez.concurrency.periodic import PeriodicTask
 from oyez.concurrency.task_set import TaskSet
 from oyez.contract.contract import Contract
 from oyez.contract.rooms import NamedRoom, Room
+from oyez.contract.shown_claims import read_claims
 from oyez.errors import UnavailableError, is_temporary
 from oyez.logger import get_logger
 from oyez.protocol.engineio import CloseReason
@@ -54,6 +55,9 @@ MAX_ATTEMPTS = 8
 LEAVE, LOST = "leave", "process lost"
 
 
+NO_CLAIMS: Mapping[str, str] = {}
+
+
 class StayRecord(NamedTuple):
     """A stay as it is stored."""
 
@@ -63,6 +67,8 @@ class StayRecord(NamedTuple):
     socket: str
     user: str
     since: float
+    claims: Mapping[str, str] = NO_CLAIMS
+    """The claims of the user that events about it show, by their fields."""
 
 
 class Ending(NamedTuple):
@@ -123,17 +129,20 @@ class _Watched(NamedTuple):
 
     room: NamedRoom
     hooks: RoomHooks
+    claims: Mapping[str, str]
+    """The claims that events about users in it show."""
 
 
 class _Stay:
     """One socket in one room."""
 
-    __slots__ = ("client", "ending", "holder", "id", "recorded", "since", "watched")
+    __slots__ = ("claims", "client", "ending", "holder", "id", "recorded", "since", "watched")
 
     def __init__(self, holder: "_Holder", watched: _Watched, since: float, id: str = "") -> None:
         self.holder = holder
         self.client: Client | None = holder.socket.data if holder.socket is not None else None
         """For `entered`, until it is called."""
+        self.claims = read_claims(self.client.identity, watched.claims) if self.client is not None else NO_CLAIMS
         self.watched = watched
         self.since = since
         self.id = id or secrets.token_urlsafe(15)
@@ -147,7 +156,7 @@ class _Stay:
 
     def record(self) -> StayRecord:
         room, holder = self.watched.room, self.holder
-        return StayRecord(self.id, room.namespace, room.name, holder.socket_id, holder.user, self.since)
+        return StayRecord(self.id, room.namespace, room.name, holder.socket_id, holder.user, self.since, self.claims)
 
 
 class _Holder:
@@ -316,7 +325,8 @@ class Stays(RoomObserver):
         hooks = self._kinds.get(found[0]) if found is not None else None
         if found is None or hooks is None:
             return None
-        return _Watched(found[1], hooks)
+        presence = found[0].presence
+        return _Watched(found[1], hooks, presence.claims if presence is not None else NO_CLAIMS)
 
     def _begin(self, holder: _Holder, name: str, watched: _Watched) -> None:
         stay = holder.stays[name] = _Stay(holder, watched, self._now())

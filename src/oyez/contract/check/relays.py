@@ -7,6 +7,7 @@ from msgspec import inspect
 from oyez.contract.declare import DeclaredCommand, DeclaredEvent
 from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
 from oyez.contract.schema import fields_of, is_key
+from oyez.contract.shown_claims import check_claims
 from oyez.contract.types import Payload
 
 
@@ -14,7 +15,10 @@ def check_relay(command: DeclaredCommand, event: DeclaredEvent) -> Iterator[str]
     """`event` is the event of the relay."""
     for target in event.targets:
         yield from _check_target(target)
-    sender = command.relays.sender if command.relays is not None else None
+    relay = command.relays
+    sender = relay.sender if relay is not None else None
+    if relay is not None and issubclass(event.payload, Payload):
+        yield from check_claims(event.payload, relay.claims)
     if sender is not None and issubclass(event.payload, Payload):
         fields = {field.encode_name: field.type for field in fields_of(inspect.type_info(event.payload))}
         if sender not in fields or not is_key(fields[sender]):

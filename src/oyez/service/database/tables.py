@@ -86,6 +86,8 @@ stays = Table(
     # The process that ends the stay: it has the socket, or has claimed the stay of a process that was killed.
     Column("node", String(24), nullable=False),
     Column("since", Float(53), nullable=False),
+    # The claims of the user that events show, by their fields.
+    Column("claims", JSON, nullable=True),
     # When and why the stay has ended, until the hook `left` has been called.
     Column("ended", Float(53), nullable=True),
     Column("reason", Text, nullable=True),

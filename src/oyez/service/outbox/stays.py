@@ -5,7 +5,7 @@ about it are one transaction. Events that only tell the number of users are publ
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ from oyez.contract.rooms import NamedRoom, Room
 from oyez.errors import ContractError, OyezError
 from oyez.logger import get_logger
 from oyez.runtime.presence import MAX_USERS, PresentUser, RoomPresence
-from oyez.runtime.stays import LOST, Changes, Ending, StayRecord, Written
+from oyez.runtime.stays import LOST, NO_CLAIMS, Changes, Ending, StayRecord, Written
 from oyez.service.database.database import Database
 from oyez.service.database.tables import nodes, stays
 from oyez.service.outbox.outbox import Outbox
@@ -27,7 +27,7 @@ logger = get_logger("oyez.service")
 
 LOST_BEAT = -1
 """The beat of a process that another process has found lost."""
-_RECORD = (stays.c.id, stays.c.namespace, stays.c.room, stays.c.socket, stays.c.subject, stays.c.since)
+_RECORD = (stays.c.id, stays.c.namespace, stays.c.room, stays.c.socket, stays.c.subject, stays.c.since, stays.c.claims)
 _OPEN = stays.c.ended.is_(None)
 
 
@@ -106,17 +106,18 @@ class DatabaseStays:
                 "subject": _store_text(record.user),
                 "node": node,
                 "since": record.since,
+                "claims": {field: _store_text(value) for field, value in record.claims.items()} or None,
             }
             for record in begun
         ]
         tx.connection.execute(insert(stays), rows)
         for room, records in self._group(begun).items():
-            users = {record.user: record.since for record in reversed(records)}
-            new = {user: since for user, since in users.items() if (*_place(room), _store_text(user)) not in before}
+            users = {record.user: record for record in reversed(records)}
+            new = {user: record for user, record in users.items() if (*_place(room), _store_text(user)) not in before}
             count = self._count(tx.connection, room) - len(new)
-            for user, since in reversed(new.items()):
+            for user, record in reversed(new.items()):
                 count += 1
-                self._report(report, room, "join", user, count, since)
+                self._report(report, room, "join", user, count, record.since, record.claims)
 
     def _adopt(self, connection: Connection, node: str, sockets: Iterable[tuple[str, str]]) -> list[StayRecord]:
         by_namespace: dict[str, list[str]] = {}
@@ -128,7 +129,7 @@ class DatabaseStays:
                 stays.c.system == self._system, stays.c.namespace == namespace, stays.c.socket.in_(ids), _OPEN
             )
             found = connection.execute(select(*_RECORD).where(theirs).with_for_update())
-            adopted += [StayRecord(*row) for row in found]
+            adopted += [_make_record(*row) for row in found]
             connection.execute(update(stays).where(theirs).values(node=node))
         return adopted
 
@@ -137,7 +138,7 @@ class DatabaseStays:
             return set()
         endings = {ending.id: ending for ending in ended}
         own = and_(stays.c.id.in_(endings), stays.c.node == node, _OPEN)
-        records = [StayRecord(*row) for row in tx.connection.execute(select(*_RECORD).where(own).with_for_update())]
+        records = [_make_record(*row) for row in tx.connection.execute(select(*_RECORD).where(own).with_for_update())]
         self._store_endings(tx, node, records, endings)
         self._report_left(tx, report, records, endings)
         return {record.id for record in records}
@@ -165,13 +166,14 @@ class DatabaseStays:
         present = self._find_present(tx.connection, records)
         for room, listed in self._group(records).items():
             last_seen: dict[str, float] = {}
+            claims = {record.user: record.claims for record in listed}
             for record in listed:
                 last_seen[record.user] = max(last_seen.get(record.user, 0.0), endings[record.id].at)
             gone = [user for user in last_seen if (*_place(room), user) not in present]
             count = self._count(tx.connection, room) + len(gone)
             for user in gone:
                 count -= 1
-                self._report(report, room, "leave", user, count, last_seen[user])
+                self._report(report, room, "leave", user, count, last_seen[user], claims[user])
 
     def _claim(
         self, tx: Transaction, node: str, lost: str, beat: int, most: int
@@ -187,7 +189,7 @@ class DatabaseStays:
         claimed: list[tuple[StayRecord, Ending]] = []
         were_open: list[StayRecord] = []
         for *record, ended, reason in tx.connection.execute(found):
-            stay = StayRecord(*record)
+            stay = _make_record(*record)
             if ended is None:
                 were_open.append(stay)
             # A stay that has ended already waits for `left`, which the lost process may have called or not.
@@ -219,8 +221,23 @@ class DatabaseStays:
         beats = and_(nodes.c.system == stays.c.system, nodes.c.node == stays.c.node)
         query = select(stays.c.subject, since, seen).join(nodes, beats, isouter=True).where(self._in_room(room))
         rows = connection.execute(query.group_by(stays.c.subject).order_by(since, stays.c.subject).limit(MAX_USERS))
-        users = [PresentUser(subject, begun, max(begun, last or begun)) for subject, begun, last in rows]
+        present = rows.all()
+        claims = self._find_claims(connection, room, [subject for subject, _, _ in present])
+        users = [
+            PresentUser(subject, begun, max(begun, last or begun), claims.get(subject, NO_CLAIMS))
+            for subject, begun, last in present
+        ]
         return RoomPresence(self._count(connection, room), users)
+
+    def _find_claims(
+        self, connection: Connection, room: NamedRoom, users: Sequence[str]
+    ) -> dict[str, Mapping[str, str]]:
+        """The claims of users in a room, if its events show any."""
+        events = self._find_events(room)
+        if events is None or not events.presence.claims:
+            return {}
+        found = select(stays.c.subject, stays.c.claims).where(self._in_room(room), stays.c.subject.in_(users))
+        return {subject: claims or NO_CLAIMS for subject, claims in connection.execute(found.order_by(stays.c.since))}
 
     def _find_events(self, room: NamedRoom) -> PresenceEvents | None:
         kind = self._find_kind(room)
@@ -256,11 +273,20 @@ class DatabaseStays:
             stays.c.system == self._system, stays.c.namespace == room.namespace, stays.c.room == room.name, _OPEN
         )
 
-    def _report(self, report: "_Report", room: NamedRoom, change: str, user: str, count: int, at: float) -> None:
+    def _report(
+        self,
+        report: "_Report",
+        room: NamedRoom,
+        change: str,
+        user: str,
+        count: int,
+        at: float,
+        claims: Mapping[str, str],
+    ) -> None:
         found, events = self._find_kind(room), self._find_events(room)
         assert found is not None
         assert events is not None
-        report.add(_Change(events, found[1], change, user, count, at))
+        report.add(_Change(events, found[1], change, user, count, at, claims))
 
 
 class _Change(NamedTuple):
@@ -274,6 +300,7 @@ class _Change(NamedTuple):
     users: int
     """The number of users in the room after it."""
     at: float
+    claims: Mapping[str, str]
 
     @property
     def users_before(self) -> int:
@@ -281,7 +308,7 @@ class _Change(NamedTuple):
 
     def make_event(self) -> PresenceEvent | None:
         make = self.events.join if self.change == "join" else self.events.leave
-        return make(self.room, self.user, self.users, self.at)
+        return make(self.room, self.user, self.users, self.at, self.claims)
 
 
 class _Report:
@@ -344,6 +371,11 @@ def _delete_node_without_stays(connection: Connection, system: str, node: str) -
 
 def _place(room: NamedRoom) -> tuple[str, str]:
     return room.namespace, room.name
+
+
+def _make_record(*columns: Any) -> StayRecord:
+    record = StayRecord(*columns)
+    return record if record.claims else record._replace(claims=NO_CLAIMS)
 
 
 def _store_text(text: str) -> str:
