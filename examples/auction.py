@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, MetaData, String, Table, insert, select, update
-from starlette.requests import Request
-from starlette.responses import Response
 
 from oyez.contract import (
     UNSET,
@@ -32,8 +30,9 @@ from oyez.contract import (
     role,
 )
 from oyez.errors import FORBIDDEN, ID_REUSED, UNKNOWN_ROOM, RefusedError
-from oyez.runtime import Client, RoomHooks, answer_json, read_json, service_route
+from oyez.runtime import Client, RoomHooks
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.resources import Write, build_routes
 from oyez.service.system import Services, System, SystemServices
 
 # The contract: what the event document says.
@@ -243,7 +242,14 @@ class NewLot(CamelPayload):
     seconds: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
 
 
-def open_lot(tx: Transaction, lot_id: str, new: NewLot) -> None:
+class OpenedLot(CamelPayload):
+    """The lot that can be watched now."""
+
+    lot_id: Id
+
+
+def open_lot(tx: Transaction, lot_id: str, new: NewLot) -> OpenedLot:
+    """Open a lot."""
     lot(lot_id)  # Refuses an id that no room can have.
     if tx.connection.execute(select(lots.c.id).where(lots.c.id == lot_id)).first() is not None:
         raise RefusedError(ID_REUSED, "There is a lot with this id already.")
@@ -254,6 +260,7 @@ def open_lot(tx: Transaction, lot_id: str, new: NewLot) -> None:
     if new.seconds is not UNSET:
         left = min(new.seconds, 10)
         tx.schedule("countdown", lot_id, tx.now + new.seconds - left, {"left": left})
+    return OpenedLot(lot_id=lot_id)
 
 
 def place_bid(tx: Transaction, bid: PlaceBid, bidder: str) -> Placed:
@@ -308,15 +315,10 @@ def build(services: Services) -> SystemServices:
     async def welcome(client: Client, room: NamedRoom) -> Snapshot:
         return await services.database.read(read_snapshot, room.values["lotId"])
 
-    async def put_lot(request: Request) -> Response:
-        lot_id, new = request.path_params["lot_id"], await read_json(request, NewLot, services.settings.limits)
-        await services.outbox.run(open_lot, lot_id, new)
-        return answer_json({"lotId": lot_id}, 201)
-
     return SystemServices(
         handlers={PlaceBid: place, CloseLot: close},
         rooms={lot: RoomHooks(welcome=welcome)},
-        routes=[service_route("/lots/{lot_id}", put_lot, services.authorize, methods=["PUT"])],
+        routes=build_routes([Write("PUT", "/lots/{lotId}", open_lot, NewLot, status=201)], services),
         jobs={"countdown": count_down},
     )
 

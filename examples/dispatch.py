@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, delete, insert, select, update
-from starlette.requests import Request
-from starlette.responses import Response
 
 from oyez.contract import (
     UNSET,
@@ -36,8 +34,9 @@ from oyez.contract import (
     role,
 )
 from oyez.errors import FORBIDDEN, RefusedError
-from oyez.runtime import Client, Credentials, RoomHooks, User, answer_json, read_json, service_route
+from oyez.runtime import Client, Credentials, RoomHooks, User
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.resources import Write, build_routes
 from oyez.service.system import Services, System, SystemServices
 
 # The contract: what the event document says.
@@ -313,10 +312,17 @@ class NewKey(Payload):
     fleet: int
 
 
-def make_key(tx: Transaction, new: NewKey) -> str:
+class MadeKey(Payload):
+    """The key, which is shown only once."""
+
+    key: str
+
+
+def make_key(tx: Transaction, new: NewKey) -> MadeKey:
+    """Make an API key for the screens of a fleet."""
     secret, hashed = make_secret()
     tx.connection.execute(insert(keys).values(hash=hashed, fleet=new.fleet))
-    return secret
+    return MadeKey(key=secret)
 
 
 # The functions that the server calls.
@@ -351,14 +357,10 @@ def build(services: Services) -> SystemServices:
         lat, lng, ts = (car.lat, car.lng, car.ts) if car is not None else (None, None, None)
         return State(ride=found.id, status=found.status, driver=found.driver, lat=lat, lng=lng, ts=ts)
 
-    async def post_key(request: Request) -> Response:
-        new = await read_json(request, NewKey, services.settings.limits)
-        return answer_json({"key": await services.outbox.run(make_key, new)}, 201)
-
     return SystemServices(
         handlers={RequestRide: request, AcceptRide: accept, ReportStatus: report, ShareRide: share},
         rooms={ride: RoomHooks(welcome=welcome)},
-        routes=[service_route("/keys", post_key, services.authorize)],
+        routes=build_routes([Write("POST", "/keys", make_key, NewKey, status=201)], services),
         authenticate=authenticate,
     )
 

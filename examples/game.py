@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, convert, field, to_builtins
 from sqlalchemy import JSON, Column, Connection, Integer, MetaData, String, Table, delete, insert, select, update
-from starlette.requests import Request
-from starlette.responses import Response
 
 from oyez.contract import (
     Acknowledgements,
@@ -26,8 +24,9 @@ from oyez.contract import (
     member,
 )
 from oyez.errors import UNKNOWN_ROOM, RefusedError
-from oyez.runtime import Client, RoomHooks, answer_json, read_json, service_route
+from oyez.runtime import Client, RoomHooks
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.resources import Write, build_routes
 from oyez.service.system import Services, System, SystemServices
 
 # The contract: what the event document says.
@@ -333,12 +332,20 @@ class NewTable(Payload):
     fields: Annotated[int, Meta(ge=1, le=1_000)] = 20
 
 
-def open_table(tx: Transaction, table_id: str, new: NewTable) -> None:
+class OpenedTable(Payload):
+    """The table that can be entered now."""
+
+    table: Id
+
+
+def open_table(tx: Transaction, table_id: str, new: NewTable) -> OpenedTable:
+    """Open a table."""
     if tx.connection.execute(select(games.c.table).where(games.c.table == table_id)).first() is not None:
         raise RefusedError(table_exists)
     game = Game(seconds=new.seconds, fields=new.fields)
     tx.connection.execute(insert(games).values(table=table_id, game=to_builtins(game)))
     tx.add_member(table(table_id), f"user:{new.host}", "host")
+    return OpenedTable(table=table_id)
 
 
 def give_seat(tx: Transaction, given: GiveSeat) -> None:
@@ -495,15 +502,10 @@ def build(services: Services) -> SystemServices:
         parts = await services.members.list(room)
         return await services.database.read(read_state, room.values["table"], parts, services.clock())
 
-    async def put_table(request: Request) -> Response:
-        table_id, new = request.path_params["table"], await read_json(request, NewTable, services.settings.limits)
-        await run(open_table, table_id, new)
-        return answer_json({"table": table_id}, 201)
-
     return SystemServices(
         handlers={GiveSeat: seat, StartGame: start, Roll: on_roll, Move: on_move, Pass: on_pass, Say: on_say},
         rooms={table: RoomHooks(welcome=welcome)},
-        routes=[service_route("/tables/{table}", put_table, services.authorize, methods=["PUT"])],
+        routes=build_routes([Write("PUT", "/tables/{table}", open_table, NewTable, status=201)], services),
         jobs={"turn": watch_turn},
     )
 

@@ -7,8 +7,6 @@ from typing import Annotated
 
 from msgspec import Meta
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, select
-from starlette.requests import Request
-from starlette.responses import Response
 
 from oyez.contract import (
     UNSET,
@@ -29,8 +27,9 @@ from oyez.contract import (
     role,
 )
 from oyez.errors import RefusedError
-from oyez.runtime import Client, Credentials, User, answer_json, read_json, service_route
+from oyez.runtime import Client, Credentials, User
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.resources import Write, build_routes
 from oyez.service.system import Services, System, SystemServices
 
 # The contract: what the event document says.
@@ -177,8 +176,16 @@ class NewSession(Payload):
     role: str
 
 
-def open_session(tx: Transaction, id: str, new: NewSession) -> None:
+class OpenedSession(Payload):
+    """The session, whose id is in the cookie `sid`."""
+
+    id: Id
+
+
+def open_session(tx: Transaction, id: str, new: NewSession) -> OpenedSession:
+    """Open a session of a user of the website."""
     tx.connection.execute(insert(sessions).values(id=id, user=new.user, role=new.role))
+    return OpenedSession(id=id)
 
 
 def add_comment(tx: Transaction, new: AddComment, by: str) -> Commented:
@@ -207,15 +214,10 @@ def build(services: Services) -> SystemServices:
     async def send(command: SendPicture, client: Client) -> None:
         await client.publish(Picture(story_id=command.story_id, caption=command.caption, image=command.image))
 
-    async def put_session(request: Request) -> Response:
-        id, new = request.path_params["id"], await read_json(request, NewSession, services.settings.limits)
-        await services.outbox.run(open_session, id, new)
-        return answer_json({"id": id}, 201)
-
     return SystemServices(
         handlers={AddComment: comment, SendPicture: send},
         authenticate=authenticate,
-        routes=[service_route("/sessions/{id}", put_session, services.authorize, methods=["PUT"])],
+        routes=build_routes([Write("PUT", "/sessions/{id}", open_session, NewSession, status=201)], services),
     )
 
 

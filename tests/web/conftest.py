@@ -16,7 +16,7 @@ from tests.support.clock import PATIENCE
 from tests.support.shops import Market, serve, shop
 from tests.web import hostile
 
-EXAMPLES = ("examples/auction.py", "examples/dispatch.py", "examples/game.py")
+EXAMPLES = ("examples/auction.py", "examples/dispatch.py", "examples/game.py", "examples/newsroom.py")
 SYSTEMS = [load_system(reference) for reference in (*list_systems(), *EXAMPLES)]
 
 

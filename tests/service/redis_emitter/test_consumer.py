@@ -27,6 +27,7 @@ from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageErr
 from oyez.service.system import System
 from oyez.settings import Limits, Settings
 from oyez.systems.loader import load_system
+from tests.runtime import versions_system
 from tests.service import emitter_system
 from tests.service.emitter_system import contract
 from tests.support.clock import PATIENCE, until
@@ -441,6 +442,33 @@ async def test_emitters_can_be_switched_off(js: JsDriver, own_valkey: ValkeyServ
         await (await js.emitter(own_valkey.url, key="hall")).emit("called", {"number": 1})
         await served.publish("called", {"number": 2}, "*", system="hall")
         await expect_called(client, 2)
+
+
+async def test_each_client_receives_the_form_of_its_version(
+    js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    environ = {"REDIS_URL": own_valkey.url, "REDIS_PREFIX": tmp_path.name, "JWT_SECRET": "s" * 32}
+    async with serve(tmp_path / "data", versions_system.__file__, **environ) as served:
+        clients = [
+            await js.connect(
+                served.url,
+                path="/shop/socket.io/",
+                auth={"token": served.token("ada"), "version": version},
+                transports=["websocket"],
+            )
+            for version in ("1", "3")
+        ]
+        for client, name in zip(clients, ("order:update", "order:moved"), strict=True):
+            await client.call("order:watch", "o1")
+            await client.expect_event(name)
+        emitter = await js.emitter(own_valkey.url)
+        # Only the newest form is published, by emitters too.
+        await emitter.emit("order:update", "o1", "LOST", to="order:o1")
+        moved = {"orderId": "o1", "place": {"name": "van", "shelf": 2}}
+        await emitter.emit("order:moved", moved, to="order:o1")
+        old, new = clients
+        assert (await old.expect_event("order:update"))[:2] == ["o1", "VAN"]
+        assert (await new.expect_event("order:moved"))[0]["place"] == moved["place"]
 
 
 async def test_managers_of_python_socketio(js: JsDriver, own_valkey: ValkeyServer, tmp_path: Path) -> None:
