@@ -145,6 +145,7 @@ UNKNOWN_VERSION = Refusal("unknown_version", "This server does not have that ver
 UNKNOWN_SYSTEM = Refusal("unknown_system", "There is no such system.", status=404)
 UNKNOWN_KEY = Refusal("unknown_key", "There is no such service key.", status=404)
 EVENT_GONE = Refusal("event_gone", "The log does not keep the event any more.", status=404)
+UNKNOWN_RECEIPTS = Refusal("unknown_receipts", "No receipts of this event are kept.", status=404)
 UNKNOWN_RECEIVER = Refusal("unknown_receiver", "There is no such receiver of webhooks.", status=404)
 UNSUPPORTED_PARSER = Refusal(
     "unsupported_parser", "This server speaks JSON: create the client without the option `parser`.", status=400

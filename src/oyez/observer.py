@@ -83,6 +83,37 @@ class DeliveryReport(Report, frozen=True, gc=False):
     """Bytes of the events' data, for one client."""
 
 
+class SentReport(Report, frozen=True, gc=False):
+    """An event that is declared with `receipts` was written to clients of this process, or to none."""
+
+    point = "sent"
+    namespace: str
+    named: str
+    """The name of the namespace itself, such as `/shop-17`. It is no label."""
+    name: str
+    position: str
+    rooms: tuple[str, ...]
+    """Empty: all clients in the namespace."""
+    excluded: tuple[str, ...]
+    recipients: tuple[str, ...]
+    """The users, one for each socket; for a socket without a user, the room of the socket alone."""
+    replayed: bool
+    """True if the clients were away when the event was published."""
+
+
+class AcknowledgeReport(Report, frozen=True, gc=False):
+    """A client has acknowledged an event with receipts. Whether it had received the event is not checked."""
+
+    point = "acknowledged"
+    namespace: str
+    position: str
+    recipient: str
+    """As in SentReport."""
+    socket_id: str
+    connection_id: str
+    """As in ConnectReport."""
+
+
 class CommandReport(Report, frozen=True, gc=False):
     """A command was handled or refused. Its acknowledgement, if the client wants one, has been sent."""
 
@@ -238,6 +269,12 @@ class Observer:
 
     def delivered(self, report: DeliveryReport) -> None:
         """Called once for neighbouring events to the same rooms, on each process, also if nobody is in the rooms."""
+
+    def sent(self, report: SentReport) -> None:
+        """Called for events with receipts: once for each event and process when it is delivered, and for replays."""
+
+    def acknowledged(self, report: AcknowledgeReport) -> None:
+        """Called once for each acknowledgement of an event with receipts."""
 
     def command(self, report: CommandReport) -> None:
         """Called once for each command. If it was refused, `refused` follows."""

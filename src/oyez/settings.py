@@ -122,6 +122,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Arguments of one event or acknowledgement."""
     max_pending_acks: Positive = 1_000
     """Acknowledgements that the server waits for from one socket."""
+    max_receipts: Positive = 10_000
+    """Recipients of one event whose receipts one process records; further ones are only counted."""
     max_command_wait: Seconds = 10.0
     """Time for which a command without a limit of its own waits if the client exceeds the default limit: commands that
     a client has queued while it was offline are handled late, and not refused."""
@@ -355,6 +357,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     there is no admin page and no admin API."""
     audit_days: Annotated[int, Meta(ge=1, le=3_660)] = 90
     """Days for which the records of the audit are kept."""
+    receipt_days: Annotated[int, Meta(ge=1, le=3_660)] = 7
+    """Days for which receipts of events are kept: long enough to answer a customer's complaint."""
     ssl_certfile: str | None = None
     """The certificate (PEM), for HTTPS."""
     ssl_keyfile: str | None = None

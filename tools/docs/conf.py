@@ -25,6 +25,7 @@ CONTENTS = {
         "recovery",
         "docs-page",
         "plain-websocket",
+        "receipts",
         "webhooks",
         "members",
         "outbox",

@@ -139,6 +139,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "name_only": "The fields that fill [placeholders of the name](#names-that-contain-an-id) are not in the"
             " data.",
             "webhook": "The event may also go to [receivers of webhooks](webhooks.md), which the operator adds.",
+            "receipts": "Clients acknowledge the event, and it is recorded whom it reaches ([receipts](receipts.md)).",
             "was": "[Old forms](compatibility.md#versions-of-clients), for clients of older versions: `Was` or a list.",
         },
     ),
@@ -151,6 +152,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             "volatile": "As for an event.",
             "latest": "As for an event.",
             "webhook": "As for an event.",
+            "receipts": "As for an event.",
         },
     ),
     "command": (

@@ -30,6 +30,10 @@ COMMANDS = {
         "events:events",
         "Show the newest events of the log, the newest last; with --follow, also those that come.",
     ),
+    "receipts": (
+        "receipts:receipts",
+        "List events with receipts, or show whom one has reached and who has acknowledged it.",
+    ),
     "disconnect": (
         "disconnect:disconnect",
         "Disconnect a user, a socket, a room or everyone. Official clients do not return by themselves.",

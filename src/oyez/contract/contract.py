@@ -89,6 +89,8 @@ class Event:
     """True if the fields that fill the placeholders of the name are not in the data."""
     webhook: bool = False
     """True if it may go to receivers of webhooks."""
+    receipts: bool = False
+    """True if it asks each client for an acknowledgement, and is recorded whom it has reached."""
     was: tuple[Was, ...] = ()
     """Its old forms, the newest first; each is made from the one before it."""
 
@@ -111,6 +113,7 @@ class Event:
             unknown_fields=first.unknown_fields,
             name_only=first.name_only,
             webhook=first.webhook,
+            receipts=first.receipts,
             was=sort_forms(first.was, versions),
         )
 
@@ -308,6 +311,11 @@ class Contract(Declarations):
                 namespace.close(self.versions)
             self._built = True
         return self
+
+    @property
+    def receipts(self) -> frozenset[str]:
+        """The names of the events with receipts."""
+        return frozenset(name for name, event in self.events.items() if event.receipts)
 
     def subjects_of(self, identity: Identity) -> frozenset[str]:
         """The names of `identity` in the membership table: `user:u1`, `role:garage`, `garage:G-117`."""

@@ -73,6 +73,8 @@ class DeclaredEvent:
     """True if the fields that fill the placeholders of the name are not in the data."""
     webhook: bool = False
     """True if it may go to receivers of webhooks."""
+    receipts: bool = False
+    """True if it asks each client for an acknowledgement, and is recorded whom it has reached."""
     was: tuple[Was, ...] = ()
     """Its old forms."""
 
@@ -342,6 +344,7 @@ class Namespace:
         unknown_fields: UnknownFields | None = None,
         name_only: bool = False,
         webhook: bool = False,
+        receipts: bool = False,
         was: Was | Sequence[Was] = (),
     ) -> "Declaration":
         """Declare an event of this namespace; decorates its payload.
@@ -356,8 +359,10 @@ class Namespace:
         the newest one at once. With positional `arguments`, the event's arguments are the fields in order: none, one
         value, or several. `max_bytes` is the size of its data, if it may be larger than other events'. With
         `unknown_fields="ignore"`, fields that the payload does not have are left out and not published. A `webhook`
-        event may also go to receivers of webhooks, which the operator adds, whatever its rooms are. `was` is the old
-        form of the event, or a list of them, which clients of older versions receive instead.
+        event may also go to receivers of webhooks, which the operator adds, whatever its rooms are. With `receipts`,
+        clients receive a function as the last argument, by which they acknowledge the event, and it is recorded whom
+        the event has reached and who has acknowledged it. `was` is the old form of the event, or a list of them, which
+        clients of older versions receive instead.
 
         If the publisher names no room, the event goes to all rooms that follow from the payload, and to all fixed ones,
         which are rooms without placeholders, and everyone.
@@ -387,6 +392,7 @@ class Namespace:
                     unknown_fields=unknown_fields or self._unknown_fields,
                     name_only=name_only,
                     webhook=webhook,
+                    receipts=receipts,
                     was=_list_forms(was),
                 )
             )
@@ -404,6 +410,7 @@ class Namespace:
         volatile: bool = False,
         latest: float = 0.0,
         webhook: bool = False,
+        receipts: bool = False,
     ) -> type[Payload]:
         """Declare an event without arguments, of which clients receive the name alone. Returns its payload's class.
 
@@ -420,6 +427,7 @@ class Namespace:
             arguments="positional",
             name_only=bool(placeholders),
             webhook=webhook,
+            receipts=receipts,
         )
         declare(payload)
         return payload

@@ -21,6 +21,7 @@ ENGINE_IO, SOCKET_IO = 4, 5
 SERVERS = b'"servers":null'
 """What `build_asyncapi` leaves to `add_servers`, because the address is known only when somebody asks."""
 
+_RECEIPTS = "The server asks for an acknowledgement of it, which needs no arguments."
 _READING = (
     "The server sends the operations with the action `send`, and receives those with `receive`. An event or a command"
     " has the name of its message, and the payload as its argument; with `x-oyez-arguments: positional`, the payload is"
@@ -252,12 +253,13 @@ class _Builder:
                 [self._events[name]],
                 title=f"{name} to {' and '.join(target['text'] for target in targets)}",
                 summary=_first_sentence(event["description"]),
-                description=event["description"],
+                description=event["description"] + (f"\n\n{_RECEIPTS}" if event["receipts"] else ""),
                 tags=[{"name": namespace}],
                 **_extend(
                     delivery=event["delivery"],
                     to=targets,
                     latest=event["latest"] or None,
+                    receipts=event["receipts"] or None,
                     max_bytes=event["max_bytes"],
                     timestamp=event["timestamp"],
                     relayed=event["relayed"] or None,

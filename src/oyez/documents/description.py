@@ -193,6 +193,7 @@ class _Describer:
             "timestamp": declared.timestamp,
             "latest": event.latest,
             "webhook": event.webhook,
+            "receipts": event.receipts,
             "max_bytes": event.max_bytes,
             "unknown_fields": event.unknown_fields,
             "relayed": relays,

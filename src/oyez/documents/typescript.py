@@ -80,6 +80,12 @@ _POSITION = (
 )
 
 
+_RECEIPTS = (
+    "Call `acknowledge` when the event has been handled. Clients that connect with `auth.recovery: true` receive the"
+    " position before it."
+)
+
+
 class Parameter(NamedTuple):
     """An argument of a function."""
 
@@ -264,11 +270,15 @@ class _Writer:
         yield f"export interface {prefix}ServerToClientEvents {{"
         for event in namespace["events"]:
             targets = ", ".join(target["text"] for target in event["to"])
-            positioned = _carries_position(event, self._description)
             text = f"{event['description']}\n\nTo: {targets}. Delivery: {event['delivery']}."
             parameters = self._list_parameters(event, event["payload"], "data")
-            yield from _indent(_comment(text + (f" {_POSITION}" if positioned else "")))
-            arguments = _add_position(parameters) if positioned else _list(parameters)
+            if event["receipts"]:
+                text, arguments = f"{text} {_RECEIPTS}", _add_acknowledge(parameters)
+            elif _carries_position(event, self._description):
+                text, arguments = f"{text} {_POSITION}", _add_position(parameters)
+            else:
+                arguments = _list(parameters)
+            yield from _indent(_comment(text))
             yield f"  {_quote_key(event['name'])}: ({arguments}) => void;"
         for event in (*namespace["error_events"], *self._description["own_events"]):
             yield from _indent(_comment(event["description"]))
@@ -412,6 +422,13 @@ def _add_position(parameters: Sequence[Parameter]) -> str:
     """The arguments with the position after those that are sent: it takes the place of an optional one that is not."""
     listed = [each if each.required else each._replace(type=_join([each.type, "Position"])) for each in parameters]
     return _list([*listed, Parameter("position", "Position", required=False)])
+
+
+def _add_acknowledge(parameters: Sequence[Parameter]) -> str:
+    """The arguments with the function after those that are sent: it takes the place of an optional one that is not."""
+    kind = "() => void"
+    listed = [each if each.required else each._replace(type=_join([each.type, f"({kind})"])) for each in parameters]
+    return _list([*listed, Parameter("acknowledge", kind, required=all(each.required for each in parameters))])
 
 
 def _render_target(target: Node, values: Mapping[str, Node]) -> str | None:

@@ -87,6 +87,13 @@ WEBHOOKS_DEAD = _family("webhooks_dead", "gauge", "Dead letters of all receivers
 WEBHOOKS_DISABLED = _family(
     "webhook_receivers_disabled", "gauge", "Receivers that are disabled.", "system", shared=True
 )
+RECEIPTS = _family(
+    "receipts",
+    "counter",
+    "Recipients of events with receipts: recorded, only counted (over max_receipts), acknowledged; dropped while the"
+    " database was away; acknowledgements that were ignored.",
+    "system result",
+)
 BACKEND_REQUESTS = _family(
     "backend_requests",
     "counter",

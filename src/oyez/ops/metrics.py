@@ -277,6 +277,8 @@ def _read_server(system: str, served: Served) -> Iterable[tuple[Family, Labels, 
     yield families.DATABASE_AVAILABLE, (system,), float(served.database.reason is None)
     for result, count in served.webhooks.attempts.items():
         yield families.WEBHOOK_ATTEMPTS, (system, result), count
+    for result, count in served.receipts.results.items():
+        yield families.RECEIPTS, (system, result), count
     for caller in served.backends.callers:
         yield families.BACKEND_CIRCUIT_OPEN, (system, caller.name), float(caller.is_away)
         for result, count in caller.results.items():

@@ -62,6 +62,7 @@ class NamespaceApplication(Application):
         self._patterns = [[one for name in table if (one := find_pattern(name)) is not None] for table in commands]
         self._context = context
         self.old_forms = context.old_forms
+        self.receipts = context.contract.receipts
         self.oldest = len(commands) - 1
         self._access = context.access
         self._control = Control(context.access)

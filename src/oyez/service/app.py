@@ -220,6 +220,7 @@ class Oyez:
                     await served.log.open()
                 await stack.enter_async_context(served.outbox.relaying(self._find_time_left))
                 await stack.enter_async_context(served.jobs.running())
+                await stack.enter_async_context(served.receipts.running())
                 await stack.enter_async_context(served.webhooks.running(self._find_time_left))
                 if served.own.close is not None:
                     stack.push_async_callback(served.own.close)

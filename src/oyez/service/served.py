@@ -52,6 +52,9 @@ from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.stays import DatabaseStays
 from oyez.service.own_loop import LoopBoundLog, OwnLoop
 from oyez.service.pages import page_routes
+from oyez.service.receipts.api import receipts_route
+from oyez.service.receipts.reader import ReceiptReader
+from oyez.service.receipts.recorder import ReceiptRecorder
 from oyez.service.redis_emitter.consumer import EmitterConsumer
 from oyez.service.redis_emitter.decoder import DEFAULT_KEY
 from oyez.service.resources import list_operations
@@ -96,17 +99,20 @@ class Served:
     def __init__(self, system: System, log: Log, shared: Shared) -> None:
         self.system = system
         self._shared = shared
-        self._observers = build_observers(system.name, shared.observers, system.contract.find_declared)
-        # Everything but `append` is the backend's own.
-        self.log = log if self._observers is None else cast(Log, ObservedLog(log, self._observers))
         self._create_tables()
         self._database = shared.database.part(system.name)
+        self.receipts = self._build_receipts()
+        observers = (*shared.observers, self.receipts) if system.contract.receipts else shared.observers
+        self._observers = build_observers(system.name, observers, system.contract.find_declared)
+        # Everything but `append` is the backend's own.
+        self.log = log if self._observers is None else cast(Log, ObservedLog(log, self._observers))
         self.database = DatabaseProbe(self._database, system.name, system.tables)
         self._idempotency = Idempotency(self.log, shared.settings.log_retention)
         self.revoked: RevokedTokens = RevokedTokens(self.log, shared.time.now)
         self.publisher = self._build_publisher()
         self.outbox = self._build_outbox()
         self.members = Members(system.name, self._database, system.contract)
+        self.receipt_reader = ReceiptReader(system.contract, self._database, self.members, self._receipt_retention)
         self._stored_stays = DatabaseStays(system.contract, self._database, self.outbox, shared.time.now)
         self.backends = self._build_backends()
         self.own: SystemServices = self.backends.extend(build_services(system, self._build_services()))
@@ -138,6 +144,7 @@ class Served:
         )
         routes = [
             publish_route(f"{prefix}/events", self.publisher, self._authorize_publications, self._observers),
+            receipts_route(prefix, self.receipt_reader, self._authorize_publications),
             *member_routes(prefix, contract, self._database, self.outbox, authorize, writes),
             nodes_route(prefix, self.server.membership, authorize),
             presence_route(prefix, contract, self._find_presence, authorize),
@@ -268,6 +275,14 @@ class Served:
             declared=shared.settings.webhooks,
             clock=shared.time.now,
         )
+
+    @property
+    def _receipt_retention(self) -> float:
+        return self._shared.settings.receipt_days * 86_400.0
+
+    def _build_receipts(self) -> ReceiptRecorder:
+        limits, now = self._shared.settings.limits, self._shared.time.now
+        return ReceiptRecorder(self.system.name, self._database, self._receipt_retention, limits.max_receipts, now)
 
     def _build_server(self) -> Server:
         contract, shared, own = self.system.contract, self._shared, self.own

@@ -39,6 +39,8 @@ from oyez.service.database.database import Database
 from oyez.service.outbox.members import MAX_LISTED, list_parts
 from oyez.service.outbox.outbox import Outbox
 from oyez.service.outbox.transaction import Transaction
+from oyez.service.receipts.answers import MAX_PAGE, EventReceipts, ReceiptsQuery
+from oyez.service.receipts.answers import State as ReceiptState
 from oyez.service.served import Served
 from oyez.service.system import System
 from oyez.testing.client import TestClient
@@ -313,6 +315,19 @@ class Harness:
         """The members of a room, such as `["user:ada"]`, in order."""
         await self.begin()
         return list(await self.database.read(list_parts, self.contract.name, room, after="", limit=MAX_LISTED))
+
+    async def receipts(
+        self, position: str, state: ReceiptState | None = None, *, user: str | None = None
+    ) -> EventReceipts:
+        """Whom an event with receipts has reached, and who has acknowledged it: all, in one `state`, or one user.
+
+        A client acknowledges it after `client.answer(event)`. Raises RefusedError (unknown_receipts).
+        """
+        await self.begin()
+        await self.settle()
+        await self.served.receipts.flushed()
+        query = ReceiptsQuery(state=state, user=user, limit=MAX_PAGE)
+        return await self.served.receipt_reader.read(position, query)
 
     async def take_published(self) -> list[Published]:
         """The events that were published since the last call, in order."""

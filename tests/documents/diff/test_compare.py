@@ -176,6 +176,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("timestamp-filled", "event order:moved", event(MOVED, "timestamp", "at")),
     ("latest-longer", "event order:seen", event(SEEN, "latest", 20.0)),
     ("webhook-removed", "event order:at", event(AT, "webhook", False)),
+    ("receipts-added", "event order:at", event(AT, "receipts", True)),
     ("event-size-raised", "event order:moved", event(MOVED, "max_bytes", 1_000)),
     ("event-size-by-setting", "event order:moved", event(MOVED, "max_bytes", None)),
     ("event-unknown-fields-ignored", "event order:moved", event(MOVED, "unknown_fields", "ignore")),

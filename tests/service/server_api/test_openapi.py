@@ -56,7 +56,7 @@ def declare() -> Contract:
     room = root.room("board:{boardId}", members=anyone(), join="board:join", presence=seen)
     root.room("club:{clubId}", members=[member(), member("host")])
     root.event("note", to=[room, root.sockets], example={"text": "x"}, webhook=True)(Note)
-    root.event("pair", to=[room, root.caller], arguments="positional")(Pair)
+    root.event("pair", to=[room, root.caller], arguments="positional", receipts=True)(Pair)
     for name in ("seen:in", "seen:out"):
         root.event(name, to=[room], volatile=True, example={"userId": "u", "count": 1})(
             type(name.title().replace(":", ""), (Seen,), {"__doc__": "Who is there.", "__annotations__": {}})
@@ -227,7 +227,12 @@ async def test_real_answers_of_every_operation_fit_the_document(market: Market) 
         note = {"event": "note", "to": "board:1", "data": {"text": "x"}, "except": ["user:u"]}
         pair, over = {"event": "pair", "to": ["board:1"], "data": "x"}, {"event": "over", "to": "board:1"}
         for body in (note, [note, pair], over):
-            await ask("post", "/events", "/events", body)
+            answered = await ask("post", "/events", "/events", body)
+            if "positions" in answered:
+                position = answered["positions"][1]
+        await market.oyez.systems["desk"].receipts.flushed()
+        await ask("get", f"/events/{position}/receipts", "/events/{position}/receipts", params={"state": "live"})
+        await ask("get", "/events/none/receipts", "/events/{position}/receipts")
         await ask("get", "/nodes", "/nodes")
         member = f"{room}/members/{{subject}}"
         for options in ({}, {"part": "host"}):

@@ -23,7 +23,7 @@ _ANY_SOCKET = "aaaaaaaaaaaaaaaaaaaa"
 
 def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from check_name(event.name)
-    yield from check_switches(event, "volatile", "name_only")
+    yield from check_switches(event, "volatile", "name_only", "receipts")
     errors = [*check_shapes(event.payload, Payload, event.arguments), *check_unknown_fields(event.unknown_fields)]
     most = MAX_VOLATILE_BYTES if event.volatile else MAX_DECLARED_BYTES
     if event.volatile and not errors and has_bytes(event.payload):
@@ -47,6 +47,7 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from _check_time(event)
     yield from _check_latest(event)
     yield from _check_webhook(event)
+    yield from _check_receipts(event)
     if event.name_only and event.pattern is None:
         yield "name_only is for fields that fill placeholders of the name, and the name has none"
     yield from _check_example(event)
@@ -107,6 +108,13 @@ def _check_webhook(event: DeclaredEvent) -> Iterator[str]:
         yield "webhook is for stored events: one that goes only to the caller is not in the log"
 
 
+def _check_receipts(event: DeclaredEvent) -> Iterator[str]:
+    if event.receipts and event.volatile:
+        yield "receipts are for stored events: a volatile event is not replayed; leave one of the two out"
+    elif event.receipts and all(isinstance(target, Caller) for target in event.targets):
+        yield "receipts are for stored events: one that goes only to the caller is an answer, and is not in the log"
+
+
 def _is_joined(target: Target) -> bool:
     """True if clients can join the target."""
     room = target.room if isinstance(target, DerivedRoom) else target
@@ -136,6 +144,7 @@ _SAME = (
     "unknown_fields",
     "name_only",
     "webhook",
+    "receipts",
     "was",
 )
 """What all declarations of one event have in common."""

@@ -223,6 +223,10 @@ class _Comparison:
         if old["webhook"] != new["webhook"]:
             kind = "webhook-added" if new["webhook"] else "webhook-removed"
             yield _change(kind, place, "may go to webhooks" if new["webhook"] else "does not go to webhooks")
+        if old.get("receipts", False) != new["receipts"]:
+            kind = "receipts-added" if new["receipts"] else "receipts-removed"
+            text = "wants acknowledgements" if new["receipts"] else "does not want acknowledgements"
+            yield _change(kind, place, text)
         yield from _compare_size("event", place, old["max_bytes"], new["max_bytes"])
         yield from _compare_unknown("event", place, old, new)
         if old["relayed"] != new["relayed"]:

@@ -307,6 +307,8 @@ _KINDS = (
     Kind("latest-shorter", None, RISKY, "Clients that join may not receive the newest event.", "latest-longer"),
     Kind("webhook-added", SAFE, None, "No receiver had it.", "webhook-removed"),
     Kind("webhook-removed", BREAKING, None, "Receivers of webhooks do not receive it any more.", "webhook-added"),
+    Kind("receipts-added", None, SAFE, "Clients need not acknowledge the event.", "receipts-removed"),
+    Kind("receipts-removed", None, BREAKING, "Clients call a function that they do not receive.", "receipts-added"),
     Kind("event-size-raised", SAFE, RISKY, "Clients may receive larger events.", "event-size-lowered"),
     Kind("event-size-lowered", BREAKING, SAFE, "Larger events are refused.", "event-size-raised"),
     Kind("event-size-by-setting", RISKY, RISKY, "The server's settings decide about one of them.", "event-size-set"),

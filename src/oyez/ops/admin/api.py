@@ -46,6 +46,7 @@ from oyez.server.types import network_of
 from oyez.service.app import Oyez
 from oyez.service.auth.service_keys import ServiceKey
 from oyez.service.outbox.members import find_room
+from oyez.service.receipts.answers import ReceiptEventsQuery, ReceiptsQuery
 from oyez.service.resources import read_query
 from oyez.service.served import Served
 from oyez.service.webhooks import store
@@ -104,6 +105,8 @@ class AdminApi:
             "listHistory": lambda call: cluster.list_history(call.query(answers.HistoryQuery)),
             "listEvents": self._list_events,
             "traceEvent": self._trace_event,
+            "listReceiptEvents": self._list_receipt_events,
+            "listReceipts": self._list_receipts,
             "listNodes": lambda call: cluster.list_nodes(),
             "showRates": self._show_rates,
             "showWork": lambda call: read_work(self._find_system(call), time.time),
@@ -290,6 +293,13 @@ class AdminApi:
         query = TraceQuery(served.system.name, position, entry.namespace, entry.rooms, entry.excluded, user)
         found, missing = await self._cluster.trace(query)
         return build_trace(show_event(served.system.contract, entry), found, missing, user)
+
+    async def _list_receipt_events(self, call: Call) -> object:
+        return await self._find_system(call).receipt_reader.list_events(call.query(ReceiptEventsQuery))
+
+    async def _list_receipts(self, call: Call) -> object:
+        reader, position = self._find_system(call).receipt_reader, call.path("position")
+        return await reader.read(position, call.query(ReceiptsQuery))
 
     async def _show_rates(self, call: Call) -> object:
         return await self._cluster.show_rates(call.query(answers.RatesQuery), int(time.time()))

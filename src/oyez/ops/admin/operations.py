@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from oyez.contract.types import Payload
 from oyez.ops.admin import answers, changes
+from oyez.service.receipts.answers import EventReceipts, ReceiptEventPage, ReceiptEventsQuery, ReceiptsQuery
 
 SIGN_IN = "signIn"
 """The only operation without a token."""
@@ -83,6 +84,20 @@ OPERATIONS = (
         "Show whom an event has reached, and why it has not reached others.",
         answers.EventTrace,
         answers.EventQuery,
+    ),
+    _get(
+        "listReceiptEvents",
+        f"{SYSTEM}/receipts",
+        "List events with receipts, and how many users they have reached.",
+        ReceiptEventPage,
+        ReceiptEventsQuery,
+    ),
+    _get(
+        "listReceipts",
+        f"{SYSTEM}/events/{{position}}/receipts",
+        "Show whom an event with receipts has reached, and who has acknowledged it.",
+        EventReceipts,
+        ReceiptsQuery,
     ),
     # The server.
     _get("listNodes", "/nodes", "List the nodes, their positions and their lag.", answers.NodeList),

@@ -11,6 +11,7 @@ from oyez.logger import get_logger
 from oyez.observer import DeliveryReport, Observers
 from oyez.server.delivery.progress import Input, Progress, State
 from oyez.server.delivery.replay_buffer import ReplayBuffer
+from oyez.server.namespaces.receipts import report_sent
 from oyez.server.namespaces.table import NamespaceTable
 
 logger = get_logger("oyez.server")
@@ -108,6 +109,8 @@ class LogConsumer:
                 message.follow(self._replay_buffer.position)
         # No client is in a namespace that does not exist, but clients that return to it have missed these events.
         recipients = namespace.deliver(run) if namespace is not None else 0
+        if namespace is None and self._observers is not None:
+            report_sent(self._observers, declared, run, (), replayed=False)
         self.delivered += len(run) * recipients
         if self._observers is not None:
             _report(self._observers, declared, [message.entry for message in run], recipients)

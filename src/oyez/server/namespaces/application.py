@@ -35,6 +35,9 @@ class Application(ABC):
     oldest: int = 0
     """The age of the oldest version of clients; 0 if there is only one."""
 
+    receipts: Collection[str] = frozenset()
+    """The names of the events that ask their clients for acknowledgements."""
+
     headers: Collection[str] = ()
     """Headers of the opening request, in lower case, that are kept besides KEPT_HEADERS."""
     accepts: Callable[[str], bool] | None = None

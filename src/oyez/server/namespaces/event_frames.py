@@ -1,8 +1,9 @@
 """The frames of one entry of the log: an event is encoded once for each form in which clients receive it."""
 
+from collections.abc import Collection
 from typing import Protocol
 
-from oyez.log.log import Entry
+from oyez.log.log import Entry, number_of
 from oyez.protocol import json_frames, socketio
 from oyez.protocol.binary import detach
 from oyez.server.transports.outgoing import OutboundPacket
@@ -33,6 +34,11 @@ ENTRY_BYTES = 80
 POSITION = "oyez:position"
 """The event that carries a position. Official JavaScript clients (4.6 and later) remember the last argument of any
 event if it is a string, and send it as `offset` when they reconnect: no handler of the application receives it."""
+FIRST_RECEIPT = 1 << 30
+"""The first acknowledgement id of events with receipts. Those of calls count from 0, so they stay below it."""
+RECEIPTS = 1 << 30
+"""Number of such ids: they stay below 2^31, because the Java client and others read them as 32 bits. The log never
+keeps so many events that two of them have one id."""
 TEXT_END = b'"]'
 """The last bytes of an event whose last argument is a string, or which has no argument: then its name is the last. Such
 clients would take that string for a position, so they are sent their own position again after each such event."""
@@ -56,10 +62,24 @@ class OldForms(Protocol):
 class EventFrames:
     """An entry of the log for clients. Each form of it is encoded once, when a client needs it."""
 
-    __slots__ = ("_detached", "_follows", "_old", "_old_forms", "_packets", "_prefix", "entry", "number", "position")
+    __slots__ = (
+        "_detached",
+        "_follows",
+        "_old",
+        "_old_forms",
+        "_packets",
+        "_prefix",
+        "ack_id",
+        "entry",
+        "number",
+        "position",
+    )
 
-    def __init__(self, prefix: bytes, entry: Entry, old_forms: OldForms | None = None) -> None:
-        """`prefix` is the beginning of every event of the entry's namespace."""
+    def __init__(
+        self, prefix: bytes, entry: Entry, old_forms: OldForms | None = None, receipts: Collection[str] = ()
+    ) -> None:
+        """`prefix` is the beginning of every event of the entry's namespace; `receipts` are the events that have
+        acknowledgement ids."""
         self._old_forms = old_forms
         self._old: list[EventFrames | None] | None = None
         """The forms that were made for clients of older versions, the newest first."""
@@ -70,6 +90,8 @@ class EventFrames:
         """The number of the entry's position; set by the replay buffer."""
         self.position = entry.position
         """The position that clients receive with it; None if they receive none."""
+        self.ack_id = _make_ack_id(entry.position) if entry.name in receipts and entry.position is not None else None
+        """The id with which clients acknowledge the event; None if it does not ask for that."""
         self._prefix = prefix
         self._packets: list[OutboundPacket | None] = [None] * (1 + POSITION_ARGUMENT + JSON)
         self._detached: tuple[bytes, tuple[bytes, ...]] | None = None
@@ -89,6 +111,9 @@ class EventFrames:
     @property
     def _ends_with_text(self) -> bool:
         """True if the last argument for Socket.IO clients is a string."""
+        if self.ack_id is not None:
+            # It is the function by which the event is acknowledged.
+            return False
         data, binary = self.entry.data, self.entry.binary
         return data.endswith(TEXT_END) and not (binary and binary[-1][1] == len(data) - len(TEXT_END))
 
@@ -120,6 +145,7 @@ class EventFrames:
         if entry is None:
             return None
         made = EventFrames(self._prefix, entry)
+        made.ack_id = self.ack_id
         if self._follows:
             made.follow(self._follows)
         return made
@@ -145,28 +171,51 @@ class EventFrames:
     def _encode(self, form: int, position: str) -> OutboundPacket:
         entry = self.entry
         if not entry.binary or form & JSON:
-            return encode_event(self._prefix, entry.data, form, position, volatile=entry.volatile)
+            return encode_event(self._prefix, entry.data, form, position, volatile=entry.volatile, ack_id=self.ack_id)
         if self._detached is None:
             self._detached = detach(entry.data, entry.binary)
         data, attachments = self._detached
-        return encode_event(self._prefix, data, form, position, volatile=entry.volatile, attachments=attachments)
+        return encode_event(
+            self._prefix,
+            data,
+            form,
+            position,
+            volatile=entry.volatile,
+            attachments=attachments,
+            ack_id=self.ack_id,
+        )
 
 
 def encode_event(
-    prefix: bytes, data: bytes, form: int, position: str, *, volatile: bool, attachments: tuple[bytes, ...] = ()
+    prefix: bytes,
+    data: bytes,
+    form: int,
+    position: str,
+    *,
+    volatile: bool,
+    attachments: tuple[bytes, ...] = (),
+    ack_id: int | None = None,
 ) -> OutboundPacket:
     """An event for a client that receives this form, with `position` if the form has one.
 
-    `data` has a placeholder for each attachment.
+    `data` has a placeholder for each attachment. With `ack_id`, the event asks for an acknowledgement.
     """
     if form & JSON:
-        frame = json_frames.encode_event(data, position if form & POSITION_ARGUMENT else None)
+        frame = json_frames.encode_event(data, position if form & POSITION_ARGUMENT else None, ack_id)
         return OutboundPacket(frame, volatile=volatile)
-    follower = encode_position(prefix, position) if form == POSITION_EVENT else b""
+    # Official JavaScript clients do not remember a position that a function follows.
+    follows = form == POSITION_EVENT or (form == POSITION_ARGUMENT and ack_id is not None)
+    follower = encode_position(prefix, position) if follows else b""
+    if ack_id is not None:
+        prefix = b"%b%d" % (prefix, ack_id)
     if attachments:
         prefix = b"45%d-%b" % (len(attachments), prefix[2:])
     text = b'%b%b,"%b"]' % (prefix, data[:-1], position.encode()) if form == POSITION_ARGUMENT else prefix + data
     return OutboundPacket(text, attachments, volatile, follower)
+
+
+def _make_ack_id(position: str) -> int:
+    return FIRST_RECEIPT + number_of(position) % RECEIPTS
 
 
 def encode_position(prefix: bytes, position: str) -> bytes:

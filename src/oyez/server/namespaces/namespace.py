@@ -27,6 +27,7 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, EventFrames, encode_event_prefix
+from oyez.server.namespaces.receipts import find_position, report_acknowledged, report_sent
 from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
 from oyez.server.namespaces.socket import Carrier, Socket
@@ -80,6 +81,7 @@ class Namespace:
         self._observers = observers
         self._room_observer = application.room_observer
         self._encodings = ENCODINGS * (1 + application.oldest)
+        self._receipts = bool(application.receipts)
         self.sockets: dict[str, Socket] = {}
         self.rooms = Rooms(self.sockets)
         self.settings = settings
@@ -142,6 +144,7 @@ class Namespace:
         # also over a lost connection, and some would drop them.
         if resumed.replayed:
             socket.connection.send_all(resumed.replayed)
+            self.report_replayed(socket, resumed.messages)
         socket.restore_position()
         if resumed.after is not None:
             # A server that is killed during the replay must not lose the session.
@@ -305,7 +308,8 @@ class Namespace:
 
     def message(self, entry: Entry) -> EventFrames:
         """The frames of an entry of this namespace."""
-        return EventFrames(self.event_prefix, entry, self.application.old_forms)
+        application = self.application
+        return EventFrames(self.event_prefix, entry, application.old_forms, application.receipts)
 
     def deliver(self, run: Sequence[EventFrames]) -> int:
         """Write events, all for the same rooms, to every socket in these rooms. Returns the number of sockets.
@@ -314,6 +318,8 @@ class Namespace:
         system call, for one event as for many.
         """
         members = self.rooms.find(run[0].entry.rooms, run[0].entry.excluded)
+        if self._receipts:
+            self._report_sent(run, [one for one in members if one.connected and one.session.replaying is None])
         if not members:
             return 0
         encoded: list[bytes | None] = [None] * self._encodings
@@ -344,6 +350,21 @@ class Namespace:
                 close = partial(socket.connection.close, engineio.TRANSPORT_ERROR, "it cannot be written to")
                 asyncio.get_running_loop().call_soon(close)
         return len(members)
+
+    def _report_sent(self, messages: Sequence[EventFrames], sockets: Sequence[Socket], replayed: bool = False) -> None:
+        if self._observers is not None:
+            report_sent(self._observers, self.declared, messages, sockets, replayed=replayed)
+
+    def report_replayed(self, socket: Socket, messages: Sequence[EventFrames]) -> None:
+        """Events that a client had missed were written to it."""
+        if self._receipts:
+            self._report_sent(messages, [socket], replayed=True)
+
+    def acknowledge(self, socket: Socket, ack_id: int) -> None:
+        """A client has acknowledged an event with receipts, or pretends to."""
+        position = find_position(ack_id, self._recoverer.position) if self._receipts else None
+        if position is not None and self._observers is not None and socket.connected:
+            report_acknowledged(self._observers, self.declared, socket, position)
 
     def report_status(self, status: bytes, *, available: bool) -> None:
         """Send the event `status` to all clients, and, while the log is not `available`, to each new client."""

@@ -13,6 +13,7 @@ from oyez.server.transports.outgoing import OutboundPacket
 
 if TYPE_CHECKING:
     from oyez.log.log import Entry
+    from oyez.server.namespaces.event_frames import EventFrames
     from oyez.server.namespaces.socket import Socket
 
 EVENT = "oyez:recovery"
@@ -129,6 +130,8 @@ class Resumed(NamedTuple):
     """None if the client did not ask for recovery."""
     replayed: Sequence[OutboundPacket] = ()
     """The first page of the missed events."""
+    messages: "Sequence[EventFrames]" = ()
+    """The events of this page."""
     after: str | None = None
     """The position at which the next page begins; None if there is none. `result` counts the events before it."""
 

@@ -22,6 +22,7 @@ from oyez.server.namespaces.acknowledgements import Acknowledgements
 from oyez.server.namespaces.event_frames import (
     DEFLATED,
     DIALECTS,
+    FIRST_RECEIPT,
     FORMS,
     JSON,
     POSITION_ARGUMENT,
@@ -539,10 +540,13 @@ class Socket:
             self._queue = None
 
     def receive_ack(self, packet: socketio.Packet) -> None:
-        """Hand an ACK to the call that waits for it."""
-        if self._acknowledgements is not None:
+        """Hand an ACK to the call that waits for it, or report it if it is for an event with receipts."""
+        ack_id = packet.ack_id or 0
+        if ack_id >= FIRST_RECEIPT:
+            self.namespace.acknowledge(self, ack_id)
+        elif self._acknowledgements is not None:
             data = _inline_attachments(packet) if packet.attachments else packet.data
-            self._acknowledgements.resolve(packet.ack_id or 0, data)
+            self._acknowledgements.resolve(ack_id, data)
 
     def _acknowledge(self, ack_id: int, data: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         sessions = self._sessions

@@ -76,8 +76,8 @@ class NamespaceTable(Mapping[str, Namespace]):
 
     def find_framing(self, name: str) -> Callable[[Entry], EventFrames]:
         """Makes the frames of an entry for a namespace that does not exist now."""
-        prefix, old_forms = encode_event_prefix(name), self.find_application(name).old_forms
-        return lambda entry: EventFrames(prefix, entry, old_forms)
+        prefix, application = encode_event_prefix(name), self.find_application(name)
+        return lambda entry: EventFrames(prefix, entry, application.old_forms, application.receipts)
 
     def find_all(self, name: str) -> list[Namespace]:
         """The existing namespace of this name, or all existing ones that were declared by it."""

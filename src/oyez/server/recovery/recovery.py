@@ -208,7 +208,7 @@ class Recovery:
         self._budget.take(socket.payer, page.size)
         outgoing = [packet for message in page.messages for packet in message.packets(socket.form)]
         result = RecoveryResult(True, len(outgoing), start, self._progress.position)
-        return Resumed(result, outgoing, None if page.complete else page.after)
+        return Resumed(result, outgoing, page.messages, None if page.complete else page.after)
 
     # Replaying.
 
@@ -226,7 +226,7 @@ class Recovery:
                 # A room was joined or left during the read: the page has too few events, or some without a right.
                 continue
             outgoing = [packet for message in page.messages for packet in message.packets(socket.form)]
-            self._send(socket, outgoing)
+            self._send(socket, outgoing, page.messages)
             socket.session.advance_replay(page.after)
             result = msgspec.structs.replace(result, replayed=result.replayed + len(outgoing), to=page.after)
             after = None if page.complete else page.after
@@ -293,7 +293,7 @@ class Recovery:
             if is_known is not None:
                 missed = [one for one in missed if not is_known(one.entry)]
             outgoing = [packet for one in missed for packet in one.packets_for(form, position)]
-            self._send(socket, outgoing)
+            self._send(socket, outgoing, missed)
             replayed += len(outgoing)
             if outgoing:
                 socket.session.replay_unconfirmed = True
@@ -302,10 +302,12 @@ class Recovery:
                 await self._wait_for_room(socket)
         return replayed
 
-    def _send(self, socket: Socket, outgoing: Sequence[OutboundPacket]) -> None:
+    def _send(self, socket: Socket, outgoing: Sequence[OutboundPacket], messages: Sequence[EventFrames]) -> None:
+        """Send the packets of events that the client has missed."""
         if outgoing and not socket.ended:
             self._budget.take(socket.payer, sum(one.size for one in outgoing))
             socket.connection.send_all(outgoing)
+            socket.namespace.report_replayed(socket, messages)
 
     async def _wait_for_room(self, socket: Socket) -> None:
         """Wait until the client has received what was sent and its user may be sent more, or until it disconnects."""

@@ -1,6 +1,6 @@
 """The service layer's own tables: members of rooms, events on their way to the log, jobs with the time at which they
-are due, the steps of commands with an id, who is in the rooms whose entering and leaving is reported, webhooks, and
-what operators do: the audit, restrictions of users and tokens, and service keys.
+are due, the steps of commands with an id, who is in the rooms whose entering and leaving is reported, webhooks, what
+operators do (the audit, restrictions of users and tokens, service keys), and receipts.
 
 All systems share them; each row names its system.
 """
@@ -214,4 +214,37 @@ service_keys = Table(
     Column("until", Float(53), nullable=True),
     Column("revoked", Float(53), nullable=True),
     Column("last_used", Float(53), nullable=True),
+)
+
+receipt_events = Table(
+    "oyez_receipt_events",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    Column("position", String(64), primary_key=True),
+    Column("namespace", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    # Lists in JSON.
+    Column("rooms", Text, nullable=False),
+    Column("excluded", Text, nullable=False),
+    # When a process first delivered it.
+    Column("at", Float(53), nullable=False),
+    # Recipients over the limit `max_receipts`, which have no rows of their own.
+    Column("more_live", Integer, nullable=False),
+    Column("more_replayed", Integer, nullable=False),
+    Column("more_acknowledged", Integer, nullable=False),
+    Index("oyez_receipt_events_at", "system", "at", "position"),
+)
+
+receipts = Table(
+    "oyez_receipts",
+    metadata,
+    Column("system", String(64), primary_key=True),
+    Column("position", String(64), primary_key=True),
+    # The user; for a client without a user, the room of its socket.
+    Column("recipient", Text, primary_key=True),
+    # When it was first delivered while the user was connected, first replayed, and acknowledged.
+    Column("live", Float(53), nullable=True),
+    Column("replayed", Float(53), nullable=True),
+    Column("acknowledged", Float(53), nullable=True),
+    sqlite_with_rowid=False,
 )

@@ -13,6 +13,7 @@ from oyez.contract.types import Payload, Time
 from oyez.documents.json_schema import Schema
 from oyez.service.auth.tokens import PUBLISH
 from oyez.service.outbox.members import MAX_LISTED
+from oyez.service.receipts.answers import EventReceipts, ReceiptsQuery
 from oyez.service.server_api.sockets import Disconnecting, Revoking
 
 
@@ -236,6 +237,7 @@ PATH_PARAMETERS: Mapping[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
         Parameter("room", "path", "The name of a room.", _TEXT),
+        Parameter("position", "path", "The position of an event in the log.", _TEXT),
         Parameter("subject", "path", "`user:ID`, `role:NAME`, or another kind of the contract.", _TEXT),
         Parameter("user", "path", "The id of a user.", _TEXT),
         Parameter("socket", "path", "The id of a socket.", {"type": "string", "pattern": r"^[\w-]{20}$"}),
@@ -252,6 +254,14 @@ OPERATIONS = (
         body="Publications",
         body_required=True,
         answers={200: "Published or list"},
+    ),
+    Operation(
+        id="listReceipts",
+        method="get",
+        path="/events/{position}/receipts",
+        summary="Find out whom an event with `receipts=True` has reached, and who has acknowledged it.",
+        query=ReceiptsQuery,
+        answers={200: EventReceipts},
     ),
     Operation(
         id="listNodes",

@@ -118,6 +118,7 @@ export const EventItem = ({ event, model, language, onLanguage, onTry }) => {
         <//>
         ${event.placeholders.length > 0 && html`<${Fact} name="Name"><${Inline} text=${`In the place of \`{${event.placeholders.join("}`, `{")}}\` is a value, as in \`${event.example_name}\`.`} /><//>`}
         ${event.latest > 0 && html`<${Fact} name="Latest">For ${seconds(event.latest)}, a client that joins the room receives the newest one at once.<//>`}
+        ${event.receipts && html`<${Fact} name="Receipts">The handler gets a function as its last argument, and calls it when it has handled the event. Who has received and acknowledged it is recorded.<//>`}
         ${event.timestamp && html`<${Fact} name="Time"><${Inline} text=${`The server fills in \`${event.timestamp}\` if the publisher omits it.`} /><//>`}
         ${positional && html`<${Fact} name="Arguments"><${Inline} text=${positional} /><//>`}
         ${event.max_bytes && html`<${Fact} name="Limit">${bytes(event.max_bytes)} of data.<//>`}

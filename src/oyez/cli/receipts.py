@@ -1,0 +1,84 @@
+"""`oyez receipts`: whom events with receipts have reached, and who has acknowledged them."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from oyez.cli import console
+from oyez.cli.address import FOUND, Target
+from oyez.cli.console import printable
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
+from oyez.cli.operators import (
+    ANYONE,
+    MAX_LISTED,
+    OperatorFlags,
+    admin_client,
+    in_path,
+    name_system,
+    show_answer,
+    show_rows,
+)
+
+
+def receipts(
+    system: str,
+    position: str | None = None,
+    /,
+    *,
+    state: Literal["live", "replayed", "acknowledged", "unacknowledged", "never"] | None = None,
+    search: str = "",
+    event: str | None = None,
+    operator: OperatorFlags = ANYONE,
+    target: Target = FOUND,
+    flags: SettingsFlags = OWN_SETTINGS,
+) -> int:
+    """List events with receipts, or show whom one has reached and who has acknowledged it.
+
+    For example:
+      oyez receipts orders
+      oyez receipts orders bb56a6e7.17
+      oyez receipts orders bb56a6e7.17 --state never
+
+    Parameters
+    ----------
+    system
+        The system.
+    position
+        The position of an event, as publishers receive it.
+    state
+        Only users who were connected (live), received it later (replayed), have acknowledged it, have not, or never
+        received it.
+    search
+        A part of the ids of the users to show.
+    event
+        Only events of this name, in the list of events.
+    """
+    with admin_client(operator, target, flags) as admin:
+        place = ("systems", name_system(system))
+        if position is None:
+            listed = admin.get(in_path(*place, "receipts"), {"event": event})
+            if not show_answer(operator, listed):
+                columns = ("position", "event", "at", "live", "replayed", "acknowledged")
+                show_rows(columns, [[one[column] for column in columns] for one in listed["events"]])
+            return 0
+        query = {"state": state, "search": search, "limit": MAX_LISTED}
+        found = admin.get(in_path(*place, "events", position, "receipts"), query)
+        if not show_answer(operator, found):
+            _show(found)
+    return 0
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    counts = found["counts"]
+    numbers = [f"{counts[name]} {name}" for name in ("live", "replayed", "acknowledged", "unacknowledged")]
+    never = "never: not known" if counts["never"] is None else f"{counts['never']} never"
+    console.out.print(printable(f"{found['event']} at {found['at']}: {', '.join([*numbers, never])}"))
+    columns = ("delivered", "replayed", "acknowledged")
+    show_rows(
+        ("user", *columns),
+        [[one["user"] or f"(socket {one['socket']})", *(one[name] for name in columns)] for one in found["receipts"]],
+    )
+    if found["unknownRooms"]:
+        rooms = ", ".join(found["unknownRooms"])
+        console.show_note(printable(f"Nobody knows who else may be in {rooms}, and so has never received it."))
+    if found["next"] is not None:
+        console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
