@@ -55,6 +55,7 @@ def declare(reply: Any = None, name: str = "add", **options: Any) -> Callable[[C
         ("code", "forbidden"),
         ({"code": "code", "for": "event"}, {"code": "forbidden", "for": "bid"}),
         ({"error": {"text": "message"}, "id": "id"}, {"error": {"text": "No."}}),
+        (["code", {"text": "message"}, "id"], ["forbidden", {"text": "No."}, None]),
         ({"type": Literal["ERROR"], "ok": Literal[False]}, {"type": "ERROR", "ok": False}),
         ({"wait": "details.retry_after", "field": "details.field"}, {"wait": 2}),
     ],
@@ -100,6 +101,8 @@ def test_acknowledgements_that_contradict_themselves(acknowledgements: Any, erro
         (Errors(shape={"code": "kode"}), "shape.code: there is no value 'kode'; there are code, message, details"),
         (Errors(shape={"error": {"code": 7}}), "shape.error.code is 7: write a value's name"),
         (Errors(shape={}), "shape is empty"),
+        (Errors(shape=["code", "kode"]), "shape[1]: there is no value 'kode'"),
+        (Errors(statuses={"sold": "gone"}), "statuses: 'sold' becomes 'gone': expected a number"),  # type: ignore[dict-item]
         (Errors(shape="id"), "shape 'id': some errors have no such value"),
         (Errors(shape="details.field"), "shape 'details.field': some errors have no such value"),
         (Errors(connect_shape={"why": "because"}), "connect_shape.why: there is no value 'because'"),

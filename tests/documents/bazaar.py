@@ -323,6 +323,11 @@ class Browse(Command):
     """What one has bought, page by page."""
 
 
+@root.command("sell", reply=int, acknowledgements=Acknowledgements(data="sum", error_as=["code", "message", "id"]))
+class Sell(Command):
+    """Sell all that one has."""
+
+
 @root.command("haggle", reply=int, acknowledgements=Acknowledgements(flag=None, failure=(Literal[False], "message")))
 class Haggle(Command):
     """Ask for a lower price."""

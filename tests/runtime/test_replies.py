@@ -154,6 +154,8 @@ COMMAND = b'["buy",{},{"idempotencyKey":"k-1"}]'
             Errors(event="socket_error", shape={"event": "event"}),
             [{"ok": False, "error": {"why": "Not yours.", "for": "buy", "key": "k-1"}}],
         ),
+        (Acknowledgements(error_as=["code", "id"]), Errors(), [{"ok": False, "error": ["forbidden", "k-1"]}]),
+        (Acknowledgements(error_as={"c": "status"}), Errors(statuses={"*": 400}), [{"ok": False, "error": {"c": 400}}]),
         (Acknowledgements(error=None, error_as={"why": "code"}), Errors(), [{"ok": False, "why": "forbidden"}]),
         (Acknowledgements(node_style=True, error_as={"why": "code"}), Errors(), [{"why": "forbidden"}]),
         (Acknowledgements(flag=None, failure=(Literal[False], "message")), Errors(), [False, "Not yours."]),

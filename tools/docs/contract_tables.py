@@ -279,6 +279,7 @@ ARGUMENTS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]] = {
             " below, or one value. Without it, `{code, message, details, timestamp}`.",
             "codes": 'For codes of Oyez or of the contract, the codes that clients receive: texts or numbers. `"*"`'
             " stands for all others of Oyez.",
+            "statuses": "For codes, the numbers that `status` in a form stands for.",
             "messages": 'For codes, the messages that clients receive, also instead of a handler\'s own. `"*"` stands'
             " for all others of Oyez.",
             "connect": 'For codes, the message of `connect_error`. `"*"` stands for all others of Oyez. Without it,'

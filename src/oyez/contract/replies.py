@@ -39,8 +39,8 @@ DETAIL = "details."
 MAYBE_ABSENT = ("event", "id", "retry_after_ms")
 """Sources that some errors do not have."""
 
-Shape: TypeAlias = str | Mapping[str, Any]
-"""The form of an error: a source, or an object whose members are sources, objects, or constants as `Literal[…]`."""
+Shape: TypeAlias = str | Mapping[str, Any] | list[Any]
+"""The form of an error: a source, or an object or array of sources, objects, arrays, and constants as `Literal[…]`."""
 
 DEFAULT_SHAPE: Shape = {"code": "code", "message": "message", "details": "details", "timestamp": "timestamp"}
 
@@ -134,6 +134,8 @@ class Errors:
     """The form of the event's data and of the error in an acknowledgement; None: DEFAULT_SHAPE."""
     codes: Mapping[str, str | int] = field(default_factory=dict)
     """For codes of Oyez or of the contract, the codes that clients receive instead. `*`: all others of Oyez."""
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    """For codes of Oyez or of the contract, the numbers that `status` in a form stands for. `*`: all others of Oyez."""
     messages: Mapping[str, str] = field(default_factory=dict)
     """For codes of Oyez or of the contract, the messages that clients receive. `*`: all others of Oyez."""
     connect: Mapping[str, str] = field(default_factory=dict)
@@ -165,12 +167,17 @@ class Errors:
             event=self.event or general.event,
             shape=general.shape if self.shape is None else self.shape,
             codes={**general.codes, **self.codes},
+            statuses={**general.statuses, **self.statuses},
             messages={**general.messages, **self.messages},
         )
 
     def code(self, code: str) -> str | int:
         """The code that clients receive in place of Oyez' own one."""
         return _find(self.codes, code, code)
+
+    def status(self, refusal: Refusal) -> int:
+        """The number that clients receive as the status of a refusal."""
+        return _find(self.statuses, refusal.code, refusal.status)
 
     def message(self, code: str, message: str) -> str:
         """The message that clients receive in place of `message`."""
@@ -202,6 +209,10 @@ def fill_shape(shape: Any, values: Mapping[str, Any]) -> Any:
         if shape.startswith(DETAIL):
             return values["details"].get(shape.removeprefix(DETAIL), UNSET)
         return values.get(shape, UNSET)
+    if isinstance(shape, list):
+        # An element keeps its place: it is null without a value.
+        elements = [fill_shape(each, values) for each in shape]
+        return [None if value is UNSET else value for value in elements]
     if not isinstance(shape, Mapping):
         return get_args(shape)[0]
     filled = {name: fill_shape(member, values) for name, member in shape.items()}
@@ -210,4 +221,5 @@ def fill_shape(shape: Any, values: Mapping[str, Any]) -> Any:
 
 def has_source(shape: Any, source: str) -> bool:
     """True if a member of `shape` holds `source`."""
-    return shape == source or (isinstance(shape, Mapping) and any(has_source(each, source) for each in shape.values()))
+    members = shape.values() if isinstance(shape, Mapping) else shape if isinstance(shape, list) else ()
+    return shape == source or any(has_source(each, source) for each in members)

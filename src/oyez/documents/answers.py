@@ -301,11 +301,21 @@ class Answers:
     def _schema_of(self, shape: Any, refusals: Sequence[Refusal], event: str | None) -> Schema:
         if isinstance(shape, str):
             return self._source_schema(shape, refusals, event)
+        if isinstance(shape, list):
+            return {"type": "array", "prefixItems": self._list_items(shape, refusals, event), "items": False}
         if not isinstance(shape, Mapping):
             return {"const": get_args(shape)[0]}
         properties = {name: self._schema_of(member, refusals, event) for name, member in shape.items()}
         required = [name for name, member in shape.items() if not self._may_be_absent(member, event)]
         return {"type": "object", "properties": properties, "required": required}
+
+    def _list_items(self, shape: list[Any], refusals: Sequence[Refusal], event: str | None) -> list[Schema]:
+        """The schemas of an array's elements, which are null without a value."""
+        schemas = [self._schema_of(each, refusals, event) for each in shape]
+        return [
+            {"anyOf": [schema, _NULL]} if self._may_be_absent(each, event) else schema
+            for each, schema in zip(shape, schemas, strict=True)
+        ]
 
     def _may_be_absent(self, member: Any, event: str | None) -> bool:
         if not isinstance(member, str):
@@ -334,7 +344,7 @@ class Answers:
             "code": self._errors.code(shown.code),
             "message": self._errors.message(shown.code, shown.message),
             "details": {},
-            "status": shown.status,
+            "status": self._errors.status(shown),
             "timestamp": NOW,
             "timestamp_ms": Time(NOW).millis,
         }

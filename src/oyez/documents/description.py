@@ -381,9 +381,11 @@ def _describe_errors(errors: Errors) -> Description:
 
 
 def _describe_shape(shape: Any) -> Any:
-    """The form of an error; a constant is `{"const": …}` in a list, so that it is not taken for a member."""
+    """The form of an error. A constant is `{"const": …}` in a list, an array a list in a list: neither is a member."""
     if isinstance(shape, Mapping):
         return {name: _describe_shape(member) for name, member in shape.items()}
+    if isinstance(shape, list):
+        return [[_describe_shape(member) for member in shape]]
     return shape if isinstance(shape, str) else [{"const": shape.__args__[0]}]
 
 

@@ -200,7 +200,7 @@ class FailureEncoder:
             "code": self._errors.code(code),
             "message": self._errors.message(code, failure.message),
             "details": failure.details,
-            "status": failure.refusal.status,
+            "status": self._errors.status(failure.refusal),
             "timestamp": Time.at(now),
             "timestamp_ms": int(now * 1000),
         }

@@ -68,7 +68,7 @@ def check_acknowledgements(form: Acknowledgements) -> Iterator[str]:
         yield f"expected Acknowledgements(…), not {form!r:.40}"
         return
     yield from check_switches(form, "node_style", "empty")
-    if isinstance(form.error_as, Mapping):
+    if isinstance(form.error_as, Mapping | list):
         yield from (f"error_as: {error}" for error in _find_shape_errors(form.error_as))
     elif form.error_as not in ("object", "message", "code"):
         yield f"error_as is {form.error_as!r}; it can be object, message or code, or a form as {{'reason': 'code'}}"
@@ -173,7 +173,7 @@ def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
         yield from (f"connect_{error}" for error in _find_shape_errors(form.connect_shape))
     if form.connect_fields is not None and not _is_payload(form.connect_fields):
         yield f"connect_fields is {form.connect_fields!r:.40}: give a class that is derived from Payload"
-    for name in ("codes", "messages", "connect"):
+    for name in ("codes", "statuses", "messages", "connect"):
         mapping: Any = getattr(form, name)
         if not isinstance(mapping, Mapping):
             yield f"{name} is {mapping!r:.40}: write a dict, from a code to what clients receive"
@@ -181,8 +181,10 @@ def _check_errors(form: Any, known: Container[str]) -> Iterator[str]:
         for code, text in mapping.items():
             if code not in known and code != OTHERS:
                 yield f"{name}: {code!r} is not a code of Oyez or a refusal of this contract"
-            if not (isinstance(text, str) and text) and not (name == "codes" and type(text) is int):
-                yield f"{name}: {code!r} becomes {text!r}: expected text" + " or a number" * (name == "codes")
+            kinds = {"codes": (str, int), "statuses": (int,)}.get(name, (str,))
+            if type(text) not in kinds or text == "":
+                expected = " or ".join("text" if kind is str else "a number" for kind in kinds)
+                yield f"{name}: {code!r} becomes {text!r}: expected {expected}"
     for code, text in form.codes.items():
         if isinstance(text, str) and text in known and text != code and form.code(text) == text:
             yield f"codes: {code!r} becomes {text!r}, which is the code of another refusal"
@@ -196,7 +198,7 @@ def _find_shape_errors(shape: Any) -> Iterator[str]:
     """The contradictions in a shape, one sentence each."""
     if isinstance(shape, str) and (shape in MAYBE_ABSENT or shape.startswith(DETAIL)):
         yield f"shape {shape!r}: some errors have no such value; a shape that is one value can be code, message, …"
-    elif shape == {}:
+    elif shape in ({}, []):
         yield "shape is empty: list its members, as {'code': 'code', 'message': 'message'}"
     else:
         yield from _find_member_errors("shape", shape)
@@ -212,6 +214,9 @@ def _find_member_errors(path: str, shape: Any) -> Iterator[str]:
             if not isinstance(name, str):
                 yield f"{path} has the member {name!r}: a name is text"
             yield from _find_member_errors(f"{path}.{name}", member)
+    elif isinstance(shape, list):
+        for index, member in enumerate(shape):
+            yield from _find_member_errors(f"{path}[{index}]", member)
     elif isinstance(shape, str):
         if shape not in SOURCES and not (shape.startswith(DETAIL) and len(shape) > len(DETAIL)):
             known = ", ".join(SOURCES)
