@@ -30,7 +30,7 @@ async def run(port: int, control_port: int, *, memory: bool) -> None:
         await publisher.emit(News(**payload), everybody)  # type: ignore[arg-type]
 
     control = await serve_control(control_port, emit)
-    await HttpServer(oyez, oyez.find_server, settings, oyez.drain).serve()
+    await HttpServer(oyez, oyez.find_server, settings, oyez.drain, find_responder=oyez.find_responder).serve()
     control.close()
 
 

@@ -98,7 +98,7 @@ def build_server(oyez: Oyez, kind: str, prefix: str) -> InLoop:
         if settings.port == Settings().port:
             # A test that sets no port gets a free one: other tests run at the same time.
             settings = replace(settings, port=0)
-        return OwnPort(oyez, oyez.find_server, settings, oyez.drain)
+        return OwnPort(oyez, oyez.find_server, settings, oyez.drain, None, oyez.find_responder)
     app: Any = oyez
     if prefix:
         app = FastAPI(lifespan=lambda app: oyez.running())

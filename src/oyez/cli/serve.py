@@ -140,7 +140,7 @@ class AnnouncingServer(HttpServer):
     """Calls `announce` once it is at work."""
 
     def __init__(self, oyez: Oyez, announce: Callable[[], None]) -> None:
-        super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain, oyez.node)
+        super().__init__(oyez, oyez.find_server, oyez.settings, oyez.drain, oyez.node, oyez.find_responder)
         oyez.count_requests = lambda: len(self.server_state.tasks)
         self._announce = announce
 

@@ -101,6 +101,12 @@ class RequestFramer:
         """The next event; None if more bytes are needed. Raises FramingError; no event can be read after it."""
         return self._read(self)
 
+    def read_whole(self) -> Iterable[bytes]:
+        """The body of a request whose last byte has been received."""
+        while (event := self.next_event()) is not END:
+            assert isinstance(event, bytes)
+            yield event
+
     @property
     def rest(self) -> bytes:
         """The bytes that were received after the last event."""

@@ -34,6 +34,7 @@ from oyez.runtime.http import UNFINISHED, build_problem, refuse
 from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
 from oyez.server.http.client_files import CLIENT_FILES, ClientFile
+from oyez.server.http.direct import Responder
 from oyez.server.http.endpoint import Endpoint
 from oyez.server.http.guard import ObservedSend, UpgradeGuard
 from oyez.server.http.json_endpoint import JsonEndpoint, UnknownPath
@@ -129,6 +130,8 @@ class Oyez:
         self._backend_connections = BackendConnections()
         self._beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self._paths: dict[str, Endpoint] = {}
+        self._responders: dict[bytes, Responder] = {}
+        """By the target of a request: what answers without the routes."""
         self._operator_servers: list[Server] = []
         """Servers beside those of the systems, for operators."""
         self._wrong_paths = WrongPaths(settings.trusted_proxies)
@@ -144,6 +147,8 @@ class Oyez:
             }
             for name, served in self.systems.items():
                 routes += served.build_routes()
+                publish = partial(answer_or_log, served.publish_route.endpoint)
+                self._responders[served.publish_route.path.encode()] = publish
                 routes += self._serve_at(f"/{name}/socket.io", served.server)
                 routes += self._serve_at(f"/{name}/ws", JsonEndpoint(served.server))
             routes += self._serve_alone(settings.ws_path)
@@ -187,6 +192,10 @@ class Oyez:
     def find_server(self, path: str) -> Endpoint:
         """The server that answers WebSockets at `path`, or an endpoint that refuses and names the known paths."""
         return self._paths.get(path) or self._unknown_path(path)
+
+    def find_responder(self, target: bytes) -> Responder | None:
+        """What answers a POST for `target` without the routes, for the server's own port; None if the routes do."""
+        return self._responders.get(target) if self._own_loop.entered else None
 
     def _unknown_path(self, path: str = "") -> UnknownPath:
         return UnknownPath(self.settings, self._paths, self._wrong_paths, path)
@@ -381,10 +390,24 @@ class LogFailures:
         try:
             await self._app(scope, receive, answer)
         except Exception as error:
-            error_id = log_failure(logger, "a request failed", error, path=scope["path"])
+            failed = fail(error, scope["path"])
             # An answer that has begun stays incomplete, and the ASGI server closes the connection.
             if not answer.begun and scope["type"] == "http":
-                await refuse(INTERNAL, INTERNAL.message, error_id=error_id)(scope, receive, send)
+                await failed(scope, receive, send)
+
+
+async def answer_or_log(endpoint: Responder, request: Request) -> Response:
+    """The answer of a route's endpoint; if it fails, the error is logged, and the answer is 500."""
+    try:
+        return await endpoint(request)
+    except Exception as error:
+        return fail(error, request.scope["path"])
+
+
+def fail(error: Exception, path: str) -> Response:
+    """The answer 500 for an error, which is logged with its id."""
+    error_id = log_failure(logger, "a request failed", error, path=path)
+    return refuse(INTERNAL, INTERNAL.message, error_id=error_id)
 
 
 def build_node(settings: Settings, secret: Secret) -> Node:

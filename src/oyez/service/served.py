@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route
 
 from oyez import __version__
 from oyez.concurrency.clock import Clock
@@ -123,6 +123,9 @@ class Served:
         self.webhooks = self._build_webhooks()
         self.server: Server = self._build_server()
         self.emitter_consumer = self._build_emitter_consumer()
+        self.publish_route: Route = publish_route(
+            f"/{system.name}/events", self.publisher, self._authorize_publications, self._observers
+        )
 
     def build_routes(self) -> list[BaseRoute]:
         """The HTTP routes of the system; those of Socket.IO are not among them."""
@@ -143,7 +146,7 @@ class Served:
             writes,
         )
         routes = [
-            publish_route(f"{prefix}/events", self.publisher, self._authorize_publications, self._observers),
+            self.publish_route,
             receipts_route(prefix, self.receipt_reader, self._authorize_publications),
             *member_routes(prefix, contract, self._database, self.outbox, authorize, writes),
             nodes_route(prefix, self.server.membership, authorize),

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 
 from oyez.log.memory import MemoryLog
 from oyez.server.cluster.node import Node
+from oyez.server.http.direct import Responder
 from oyez.server.server import Server
 from oyez.settings import Settings
 from tests.server.framing_tricks import TAILS, TRICKS, read_trick
@@ -54,7 +55,11 @@ def serve_seen(seen: Seen, server: Server, settings: Settings) -> InLoop:
     methods = ["GET", "HEAD", "POST", "PUT"]
     routes = [Mount("/socket.io", server), Route("/{path:path}", seen.answer, methods=methods)]
     app = Starlette(routes=routes, lifespan=lifespan)
-    return OwnPort(app, {PATH: server}.get, settings, server.drain, server.node)
+
+    def find_responder(target: bytes) -> Responder | None:
+        return seen.answer if target == b"/direct" else None
+
+    return OwnPort(app, {PATH: server}.get, settings, server.drain, server.node, find_responder)
 
 
 @asynccontextmanager
@@ -97,6 +102,11 @@ class Way:
 
 async def ask_for_a_page() -> str:
     return "/asked"
+
+
+async def ask_a_responder() -> str:
+    """A path that is answered without the application, if nothing is unusual about the request."""
+    return "/direct"
 
 
 def ask_for_a_session(port: int) -> Callable[[], Awaitable[str]]:
@@ -161,13 +171,14 @@ async def open_way(name: str, folder: Path, certificates: Certificates) -> Async
             if name == "nginx":
                 url = await stack.enter_async_context(balance_by_nginx(folder, [port], guarded=False))
                 port = int(url.rpartition(":")[2])
-            elif name != "directly":
+            elif name in BELIEFS:
                 port = await stack.enter_async_context(pool(port, BELIEFS[name]))
-            yield Way(port, [seen], ask_for_a_page, pooled=name.startswith("pooled"), proxied=name != "directly")
+            ask = ask_a_responder if name == "by a responder" else ask_for_a_page
+            yield Way(port, [seen], ask, pooled=name in BELIEFS, proxied=name in BELIEFS or name == "nginx")
 
 
 BELIEFS: dict[str, Belief] = {"pooled, by length": "length", "pooled, by chunks": "chunks"}
-WAYS = ["directly", "over TLS", "handed over", "tunnelled", *BELIEFS]
+WAYS = ["directly", "by a responder", "over TLS", "handed over", "tunnelled", *BELIEFS]
 
 
 @pytest.fixture(

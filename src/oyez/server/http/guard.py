@@ -6,7 +6,11 @@ request; h11 accepts two lengths. The connection is closed with the answer, so n
 port it is closed after an answer to `Expect: 100-continue` that came before the body was asked for.
 """
 
+from collections.abc import Iterable, Sequence
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Header = tuple[bytes, bytes]
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 """A browser must not treat an answer as another content type than the one in its header."""
@@ -59,14 +63,18 @@ class UpgradeGuard:
             if message["type"] in _STARTS:
                 # A client that was not asked for its body need not send it: the next request would be read as the body.
                 extra = [NOSNIFF, CLOSE] if closes or awaited else [NOSNIFF]
-                names = {name for name, _ in extra}
-                kept = [header for header in message.get("headers", ()) if header[0].lower() not in names]
-                stated = {name.lower() for name, _ in kept}
-                extra += [header for header in UNLESS_STATED if header[0] not in stated]
-                message = {**message, "headers": [*kept, *extra]}
+                message = {**message, "headers": add_defences(message.get("headers", ()), extra)}
             await send(message)
 
         await self._app(scope, receive_guarded, send_guarded)
+
+
+def add_defences(headers: Iterable[Header], extra: Sequence[Header] = (NOSNIFF,)) -> list[Header]:
+    """The headers of an answer: its own, `extra` in place of some, and those of `UNLESS_STATED` that it lacks."""
+    names = {name for name, _ in extra}
+    kept = [header for header in headers if header[0].lower() not in names]
+    stated = {name.lower() for name, _ in kept}
+    return [*kept, *extra, *(header for header in UNLESS_STATED if header[0] not in stated)]
 
 
 def _may_misread_next(scope: Scope) -> bool:

@@ -19,6 +19,7 @@ from oyez.logger import get_logger
 from oyez.protocol import engineio
 from oyez.server.cluster.forwarder import Forwarder
 from oyez.server.cluster.node import Node
+from oyez.server.http.direct import FindResponder
 from oyez.server.http.endpoint import Router
 from oyez.server.http.guard import CLOSE, DEFENCES, ObservedSend
 from oyez.server.http.peer_protocol import HandedOffProtocol, PeerProtocol
@@ -48,8 +49,9 @@ _STOPPING_HEADERS = [
 class HttpServer(uvicorn.Server):
     """Serves `app` and, by `router`, WebSockets.
 
-    `drain` is awaited when a signal asks to stop, before anything ends. Peers forward the requests of the sessions of
-    `node` to it. `run` raises the OyezError for which `app` could not start.
+    `find_responder` finds what answers a request without `app` (`direct.py`). `drain` is awaited when a signal asks to
+    stop, before anything ends. Peers forward the requests of the sessions of `node` to it. `run` raises the OyezError
+    for which `app` could not start.
     """
 
     def __init__(
@@ -59,10 +61,11 @@ class HttpServer(uvicorn.Server):
         settings: Settings,
         drain: Callable[[], Awaitable[None]],
         node: Node | None = None,
+        find_responder: FindResponder = lambda target: None,
     ) -> None:
         self._node = node or Node()
         self.forwarder = Forwarder(self._node, settings.limits.max_tunnels)
-        self.port_state = PortState(settings.limits.max_idle_connections, self.forwarder)
+        self.port_state = PortState(settings.limits.max_idle_connections, self.forwarder, find_responder)
         self._start = _Start(app)
         super().__init__(
             uvicorn.Config(

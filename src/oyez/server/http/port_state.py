@@ -4,6 +4,7 @@ from typing import Protocol
 
 from oyez.concurrency.cooperative_queue import CooperativeQueue
 from oyez.server.cluster.forwarder import Forwarder
+from oyez.server.http.direct import FindResponder
 from oyez.server.transports.budget import InputGate
 
 
@@ -17,9 +18,12 @@ class IdleConnection(Protocol):
 class PortState:
     """The queues of a port, and its idle connections, of which it keeps `max_idle`."""
 
-    def __init__(self, max_idle: int, forwarder: Forwarder) -> None:
+    def __init__(
+        self, max_idle: int, forwarder: Forwarder, find_responder: FindResponder = lambda target: None
+    ) -> None:
         self.forwarder = forwarder
         """Brings requests to the nodes that have their sessions."""
+        self.find_responder = find_responder
         self.connect_queue = CooperativeQueue()
         """Connections whose first request has come, processed a few per loop iteration."""
         self.request_queue = CooperativeQueue()

@@ -7,6 +7,7 @@ came after the upgrade request, and forwards the requests of other nodes' sessio
 """
 
 import asyncio
+import contextvars
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from oyez.protocol.http_framing import Event as HttpEvent
 from oyez.protocol.websocket import combine_headers
 from oyez.server.cluster.forwarder import ForwardedRequest
 from oyez.server.cluster.signing import ClientAddress
+from oyez.server.http.direct import DirectExchange, Responder, is_plain
 from oyez.server.http.endpoint import Router
 from oyez.server.http.origin import OriginPolicy
 from oyez.server.http.port_state import PortState
@@ -206,6 +208,10 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(UNAVAILABLE, engineio.OVERLOADED.message)
             elif self._admits() and not self._belongs_to_peer():
                 self._advance(Input.LOCAL_REQUEST)
+                respond = self._port.find_responder(event.target)
+                if respond is not None and is_plain(event, self._framer.waiting):
+                    self._answer_directly(respond)
+                    return
                 self.parser.feed_data(event.encode())
                 if self._stopping and self.cycle is not None:
                     self.cycle.keep_alive = False
@@ -213,6 +219,27 @@ class HttpProtocol(HttpToolsProtocol):
             self._take_body(encode_chunk(b"" if isinstance(event, End) else event))
         elif isinstance(event, bytes):
             self._take_body(event)
+
+    def _answer_directly(self, respond: Responder) -> None:
+        body = b"".join(self._framer.read_whole())
+        exchange = DirectExchange(
+            self._head,
+            body,
+            self._client_address,
+            self.flow,
+            self.server_state.default_headers,
+            self.on_response_complete,
+        )
+        exchange.keep_alive = not self._stopping
+        self.cycle = exchange  # type: ignore[assignment]
+        task = self.loop.create_task(exchange.run(respond, self._write_answer), context=contextvars.Context())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _write_answer(self, answer: bytes, keep_alive: bool) -> None:
+        self.transport.write(answer)
+        if not keep_alive:
+            self.transport.close()
 
     def _begin(self, head: Head) -> None:
         most = self._limits.max_headers
