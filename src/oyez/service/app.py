@@ -147,8 +147,8 @@ class Oyez:
             }
             for name, served in self.systems.items():
                 routes += served.build_routes()
-                publish = partial(answer_or_log, served.publish_route.endpoint)
-                self._responders[served.publish_route.path.encode()] = publish
+                for target, respond in served.list_responders():
+                    self._responders[target] = partial(answer_or_log, respond)
                 routes += self._serve_at(f"/{name}/socket.io", served.server)
                 routes += self._serve_at(f"/{name}/ws", JsonEndpoint(served.server))
             routes += self._serve_alone(settings.ws_path)

@@ -32,6 +32,7 @@ from oyez.server.cluster.facts import Release
 from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
+from oyez.server.http.direct import Responder
 from oyez.server.server import Server
 from oyez.server.transports.budget import MemoryBudget
 from oyez.service.auth.secrets import Secret
@@ -123,9 +124,13 @@ class Served:
         self.webhooks = self._build_webhooks()
         self.server: Server = self._build_server()
         self.emitter_consumer = self._build_emitter_consumer()
-        self.publish_route: Route = publish_route(
+        self._publish_route: Route = publish_route(
             f"/{system.name}/events", self.publisher, self._authorize_publications, self._observers
         )
+
+    def list_responders(self) -> list[tuple[bytes, Responder]]:
+        """The targets of requests that can be answered without the routes, each with what answers them."""
+        return [(self._publish_route.path.encode(), self._publish_route.endpoint)]
 
     def build_routes(self) -> list[BaseRoute]:
         """The HTTP routes of the system; those of Socket.IO are not among them."""
@@ -146,7 +151,7 @@ class Served:
             writes,
         )
         routes = [
-            self.publish_route,
+            self._publish_route,
             receipts_route(prefix, self.receipt_reader, self._authorize_publications),
             *member_routes(prefix, contract, self._database, self.outbox, authorize, writes),
             nodes_route(prefix, self.server.membership, authorize),
