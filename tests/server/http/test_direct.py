@@ -14,6 +14,7 @@ from tests.support.clock import PATIENCE
 from tests.support.operators import build
 from tests.support.pharmacy import system
 from tests.support.shops import Market, serve
+from tests.support.tasks import Spawn
 
 CALL = {"event": "called", "data": {"ticket": 1}, "to": "counter:1"}
 BODIES: dict[str, Any] = {
@@ -132,7 +133,9 @@ async def test_an_error_of_the_server_is_answered(market: Market, monkeypatch: p
     assert VARIES.sub(b"", whole) == VARIES.sub(b"", pieces)
 
 
-async def test_a_stopping_server_answers_a_request(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stopping_server_answers_a_request(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
     arrived, going = asyncio.Event(), asyncio.Event()
     async with serve(build(tmp_path, [system], port=0, shutdown_timeout=PATIENCE)) as market:
         publisher = market.oyez.systems["pharmacy"].publisher
@@ -145,7 +148,7 @@ async def test_a_stopping_server_answers_a_request(tmp_path: Any, monkeypatch: p
 
         monkeypatch.setattr(publisher, "append_all", wait)
         head, content = encode(market, USUAL, CALL)
-        answered = asyncio.create_task(ask(market, head + content))
+        answered = spawn(ask(market, head + content))
         await arrived.wait()
         market.http.told_to_stop.set()
         while not market.oyez.stopping:  # noqa: ASYNC110 - nothing says when
