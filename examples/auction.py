@@ -149,7 +149,7 @@ class Result(CamelPayload):
     winner: Id | UnsetType = UNSET
 
 
-@root.command("auth", signs_in="token")
+@root.command("auth", signs_in="token", refusals=[])
 class SignIn(Command):
     """Sign in as a bidder or a seller."""
 
@@ -163,7 +163,13 @@ class Placed(Payload):
     leader: Id
 
 
-@root.command("bid:place", who=role("bidder") & in_room(lot), limit=["5/s", per_room("50/s", lot)], reply=Placed)
+@root.command(
+    "bid:place",
+    who=role("bidder") & in_room(lot),
+    limit=["5/s", per_room("50/s", lot)],
+    reply=Placed,
+    refusals=[lot_closed, low_bid],
+)
 class PlaceBid(CamelCommand):
     """Bid for a lot that one watches."""
 
@@ -171,7 +177,7 @@ class PlaceBid(CamelCommand):
     amount: Money
 
 
-@root.command("lot:close", who=role("seller"))
+@root.command("lot:close", who=role("seller"), refusals=[lot_closed])
 class CloseLot(CamelCommand):
     """Close a lot that one sells."""
 

@@ -160,7 +160,7 @@ class Requested(Payload):
     ride: int
 
 
-@root.command("ride:request", who=role("rider"), limit="10/m", reply=Requested)
+@root.command("ride:request", who=role("rider"), limit="10/m", reply=Requested, refusals=[])
 class RequestRide(Command):
     """Ask for a ride."""
 
@@ -174,14 +174,14 @@ class Accepted(Payload):
     rider: int
 
 
-@root.command("ride:accept", who=role("driver"), arguments="positional", reply=Accepted)
+@root.command("ride:accept", who=role("driver"), arguments="positional", reply=Accepted, refusals=[unknown_ride, taken])
 class AcceptRide(Command):
     """Take a ride that was offered to one's fleet."""
 
     ride: int
 
 
-@root.command("ride:status", who=in_room(ride, "driver"), arguments="positional")
+@root.command("ride:status", who=in_room(ride, "driver"), arguments="positional", refusals=[ended])
 class ReportStatus(Command):
     """Report something about one's ride."""
 
@@ -196,7 +196,14 @@ class Shared(Payload):
     share: str
 
 
-@root.command("ride:share", who=in_room(ride, "rider"), limit="10/m", arguments="positional", reply=Shared)
+@root.command(
+    "ride:share",
+    who=in_room(ride, "rider"),
+    limit="10/m",
+    arguments="positional",
+    reply=Shared,
+    refusals=[unknown_ride, ended],
+)
 class ShareRide(Command):
     """Make a link that shows one's ride to friends until it ends."""
 

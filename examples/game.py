@@ -178,7 +178,7 @@ class GameOver(Payload):
     winner: Id | None
 
 
-@root.command("table:seat", who=in_room(table, "host"))
+@root.command("table:seat", who=in_room(table, "host"), refusals=[host_stays, running, wrong_seats])
 class GiveSeat(Command):
     """Give a user a seat."""
 
@@ -187,7 +187,7 @@ class GiveSeat(Command):
     part: Literal["player", "spectator"]
 
 
-@root.command("game:start", who=in_room(table, "host"), arguments="positional")
+@root.command("game:start", who=in_room(table, "host"), arguments="positional", refusals=[running, wrong_seats])
 class StartGame(Command):
     """Start the game."""
 
@@ -214,12 +214,18 @@ class Pass(Command, tag_field="type", tag="pass"):
     table: Id
 
 
-root.command("game:action", who=in_room(table, "host", "player"), limit="10/s", reply=Update)(Roll | Move | Pass)
+root.command(
+    "game:action",
+    who=in_room(table, "host", "player"),
+    limit="10/s",
+    reply=Update,
+    refusals=[not_running, not_your_turn, wrong_move],
+)(Roll | Move | Pass)
 
 Text = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\x00-\x09\x0b-\x1f]*$")]
 
 
-@root.command("chat:say", who=in_room(table))
+@root.command("chat:say", who=in_room(table), refusals=[])
 class Say(Command):
     """Say something to the others at the table."""
 

@@ -110,6 +110,7 @@ class SignIn(Command):
     "story:{storyId}:comment",
     who=[role("reader"), role("reporter")],
     reply=Commented,
+    refusals=[no_such_comment],
     limit=["5/s", per_address("100/m")],
     error="comment:refused",
 )
@@ -121,7 +122,7 @@ class AddComment(CamelCommand):
     answer_to: int | UnsetType = UNSET
 
 
-@root.command("story:{storyId}:send", who=role("reporter") & in_room(story), max_bytes=200_000)
+@root.command("story:{storyId}:send", who=role("reporter") & in_room(story), max_bytes=200_000, refusals=[])
 class SendPicture(CamelCommand):
     """Send a picture to the readers of a story that the reporter has open."""
 

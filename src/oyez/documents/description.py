@@ -120,6 +120,8 @@ class _Describer:
         """The contract's refusals that a command may have; all, if it has a handler and does not say which."""
         if command.refusals is not None:
             return command.refusals
+        if command.relays is not None:
+            return ()
         room = command.joins or command.leaves
         decided = room is not None and any(isinstance(part, DecidedBy) for part in room.rule.parts())
         return () if room is not None and not decided else self._contract.refusals
