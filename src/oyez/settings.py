@@ -150,9 +150,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Clients from one network address: thousands of phones share an address of their mobile carrier. Of an IPv6
     address the first 64 bits count, because one household or machine has all addresses that begin with them."""
     max_failed_sign_ins_per_address: Positive = 300
-    """Tokens from one network address that cannot be verified, in a minute, at one process. Further ones are refused
-    with `rate_limited`. A valid token is accepted nevertheless, because thousands of phones share an address; only a
-    system that finds its users itself (`authenticate`) is not asked then. Of IPv6, the first 64 bits count."""
+    """Tokens and service keys from one network address that cannot be verified, in a minute, for each system. The nodes
+    of a system notify each other of them once a second. Further ones are refused with `rate_limited`. A valid one is
+    accepted nevertheless, because thousands of phones share an address; only a system that finds its users itself
+    (`authenticate`) is not asked then. Of IPv6, the first 64 bits count."""
     max_handshakes_per_second: Positive = 2_000
     """Handshakes that one process starts within a second: more than a core can complete, but few enough that the
     process stays responsive. Further clients receive 503 with Retry-After; official clients retry later, at random."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from oyez.contract import CamelPayload, Id, Money, Time
 from oyez.errors import TOKEN_INVALID, RefusedError
-from oyez.runtime.http import answer_json, read_json, service_route
+from oyez.runtime.http import answer_json, bearer_token, read_json, service_route
 from oyez.settings import Limits
 
 
@@ -29,8 +29,8 @@ async def answer(request: Request) -> Response:
     return answer_json({"sold": await read_json(request, Sale, Limits(max_publish_bytes=200))}, 201)
 
 
-def authorize(key: str) -> None:
-    if key != "good":
+def authorize(request: Request) -> None:
+    if bearer_token(request) != "good":
         raise RefusedError(TOKEN_INVALID)
 
 

@@ -9,12 +9,14 @@ import httpx
 import msgspec
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from oyez.concurrency import long_work
 from oyez.errors import FORBIDDEN, KEYS_UNAVAILABLE, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.log.log import Checkpoint, Entry
 from oyez.log.memory import MemoryLog
 from oyez.runtime import publish_api
+from oyez.runtime.http import bearer_token
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
 from oyez.settings import Limits
@@ -25,7 +27,8 @@ LIMITS = Limits(max_event_bytes=200, max_publish_bytes=2000, max_events_per_publ
 KEYS = {"bad": TOKEN_INVALID, "user": FORBIDDEN, "unreachable": KEYS_UNAVAILABLE}
 
 
-def authorize(key: str) -> None:
+def authorize(request: Request) -> None:
+    key = bearer_token(request)
     if key in KEYS:
         raise RefusedError(KEYS[key])
 

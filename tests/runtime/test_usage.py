@@ -1,6 +1,11 @@
 """What users have spent of their limits, on this node and on others."""
 
+import pytest
+
+from oyez.concurrency.token_bucket import Rate
 from oyez.contract.limits import Limit
+from oyez.errors import RATE_LIMITED, RefusedError
+from oyez.runtime.failed_sign_ins import FailedSignIns
 from oyez.runtime.usage import MAX_OWNERS, NETWORK_PREFIX, Bucket, Users
 from oyez.server.cluster.usage import Connected, Spent
 
@@ -122,6 +127,23 @@ def test_shared_limits_hold_over_nodes() -> None:
     there.charge("here", [*announced, Spent("room", "/", "unknown", 5)], [], 0.0)
     assert [there.shared.get("room", "/", "vote\x000", 0.0).take(0.0) for _ in range(5)] == [True] * 4 + [False]
     assert there.shared.get("other", "/", "vote\x000", 0.0).take(0.0)
+
+
+def test_failed_sign_ins_at_other_nodes_count() -> None:
+    def clock() -> float:
+        return 5.0
+
+    here, there = Users(), Users()
+    failures = [FailedSignIns(Rate(3, 60.0), clock, users.shared) for users in (here, there)]
+    for _ in range(3):
+        failures[0].count("10.0.0.1")
+    failures[1].check("10.0.0.1")
+    there.charge("here", here.take_spent(5), [], clock())
+    for failing in failures:
+        with pytest.raises(RefusedError) as refused:
+            failing.count("10.0.0.1")
+        assert (refused.value.refusal, refused.value.details["retry_after"]) == (RATE_LIMITED, 20.0)
+        failing.count("10.0.0.2")
 
 
 def test_the_number_of_rooms_and_addresses_is_limited() -> None:

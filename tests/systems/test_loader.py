@@ -79,7 +79,7 @@ def services(folder: Path) -> Services:
         settings=settings,
         database=database,
         publisher=publisher,
-        authorize=lambda key: None,
+        authorize=lambda request: None,
         log=log,
         outbox=Outbox(database, publisher, log),
         members=Members("quotes", database, quotes.contract),

@@ -19,8 +19,9 @@ from oyez.contract.policy import MAX_SUBJECT_LENGTH
 from oyez.contract.tokens import Request, TokenSource, find_token
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, TOKEN_MISSING, RefusedError, UnavailableError, is_temporary
 from oyez.runtime.failed_sign_ins import FailedSignIns
+from oyez.runtime.usage import SharedBuckets
 from oyez.server.types import network_of
-from oyez.settings import Settings
+from oyez.settings import Limits, Settings
 
 
 class Verified(Protocol):
@@ -96,6 +97,15 @@ class Credentials:
 
 FAILURES_PERIOD = 60.0
 """Seconds in which an address may fail as often as `max_failed_sign_ins_per_address` says."""
+
+
+def build_failures(
+    limits: Limits, clock: Callable[[], float] = time.monotonic, buckets: SharedBuckets | None = None
+) -> FailedSignIns:
+    """What counts the failed sign-ins of a system's clients and back ends, in these buckets."""
+    return FailedSignIns(Rate(limits.max_failed_sign_ins_per_address, FAILURES_PERIOD), clock, buckets)
+
+
 CheckRevoked = Callable[[str, Sequence[str], Mapping[str, Any]], Awaitable[None]]
 """Raises RefusedError (blocked, token_revoked) if a user with these roles and claims may not connect."""
 Authenticate = Callable[[Credentials], Awaitable[User | None]]
@@ -114,10 +124,10 @@ class Authentication:
         check_revoked: CheckRevoked | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        failures: FailedSignIns | None = None,
     ) -> None:
-        """`now` gives seconds since 1970, `clock` is monotonic."""
-        rate = Rate(settings.limits.max_failed_sign_ins_per_address, FAILURES_PERIOD)
-        self._failures = FailedSignIns(rate, clock)
+        """`now` gives seconds since 1970, `clock` is monotonic. `failures` counts failed sign-ins; None: only here."""
+        self._failures = failures or build_failures(settings.limits, clock)
         self._contract = contract
         self._verify = verify
         self._authenticate = authenticate
@@ -163,7 +173,6 @@ class Authentication:
             return await self._verify_user(credentials)
         except RefusedError as refused:
             if refused.refusal is TOKEN_INVALID:
-                self._failures.check(network)
                 self._failures.count(network)
             raise
 

@@ -21,7 +21,7 @@ from oyez.errors import ContractError
 from oyez.observer import Observers
 from oyez.runtime.admission import Admission, Resolvers
 from oyez.runtime.application import NamespaceApplication, OpenNamed
-from oyez.runtime.authentication import Authenticate, Authentication, CheckRevoked, VerifyToken
+from oyez.runtime.authentication import Authenticate, Authentication, CheckRevoked, VerifyToken, build_failures
 from oyez.runtime.client import ClientContext
 from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
 from oyez.runtime.functions import find_signature_error
@@ -39,7 +39,7 @@ from oyez.runtime.sign_in import REFRESH, refreshing, signing_in
 from oyez.runtime.usage import Users
 from oyez.runtime.welcome import Welcomes
 from oyez.server.namespaces.room_observer import RoomObserver
-from oyez.settings import Settings
+from oyez.settings import Limits, Settings
 
 Handlers = Mapping[type[Command], Handler]
 """The handler of each command, by the command's class."""
@@ -66,6 +66,7 @@ def bind(
     ask_backend: AskBackend = refuse_all,
     check_revoked: CheckRevoked | None = None,
     time: Clock = Clock(),  # noqa: B008 - it does not change
+    users: Users | None = None,
 ) -> dict[str, NamespaceApplication]:
     """The application of each namespace, by the namespace's name.
 
@@ -76,8 +77,9 @@ def bind(
     `client.publish`. `clock` is the clock of the limits, in seconds; None: that of `time`, which is asked for all other
     times. `observers` receive how commands end. `room_observer` learns which clients are in which rooms, `welcomes` has
     the state of rooms for clients that join, `find_present` finds the users in a room, `ask_backend` asks a back end
-    about a room, `check_revoked` refuses tokens that are no longer accepted. Raises ContractError if a function is
-    missing, does not fit, or is not declared in the contract.
+    about a room, `check_revoked` refuses tokens that are no longer accepted. `users` counts for the limits, as
+    `build_users` makes it. Raises ContractError if a function is missing, does not fit, or is not declared in the
+    contract.
     """
     contract.build()
     clock = clock or time.monotonic
@@ -91,9 +93,18 @@ def bind(
     ]
     if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
-    authentication = Authentication(contract, verify, authenticate, settings, check_revoked, time.now, clock)
+    users = users or build_users(contract, settings.limits)
+    authentication = Authentication(
+        contract,
+        verify,
+        authenticate,
+        settings,
+        check_revoked,
+        time.now,
+        clock,
+        build_failures(settings.limits, clock, users.shared),
+    )
     guests = guests or Guests(token_hex(), contract.name)
-    users = Users(_limits(contract), settings.limits.guests_per_address)
     failures = FailureEncoder(contract.errors, contract.acknowledgements)
     old_forms = OldEventForms(contract) if any(event.was for event in contract.events.values()) else None
 
@@ -153,6 +164,11 @@ def bind(
         return build(NamedNamespace(namespace.name), build if namespace.placeholders else None)
 
     return {namespace.name: bind_namespace(namespace) for namespace in contract.namespaces}
+
+
+def build_users(contract: Contract, limits: Limits) -> Users:
+    """What counts for the limits of a contract."""
+    return Users(_limits(contract), limits.guests_per_address)
 
 
 def _find_handler(

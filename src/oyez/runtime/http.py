@@ -4,6 +4,7 @@ The publish API and the systems' own APIs share it. It does not know events.
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -50,8 +51,8 @@ _sparse = SparseLog(logger, interval=10.0)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-Authorize = Callable[[str], object]
-"""Accepts a service key, and may return its Caller. Raises RefusedError."""
+Authorize = Callable[[Request], object]
+"""Accepts the service key of a request, and may return its Caller. Raises RefusedError."""
 Responder = Callable[[Request], Awaitable[Response]]
 """Answers a request. RefusedError and InvalidDataError become problems."""
 
@@ -85,7 +86,7 @@ def service_route(
     async def answer_service(request: Request) -> Response:
         caller: object = None
         try:
-            caller = authorize(bearer_token(request))
+            caller = authorize(request)
             if isinstance(caller, Caller):
                 current_caller.set(caller)
             _check_address(request)
@@ -122,7 +123,7 @@ async def answer_or_refuse(request: Request, answer: Responder) -> Response:
         if refused.internal:
             # It is logged like any other error of a route.
             raise
-        return refuse(refused.refusal, refused.message)
+        return refuse(refused.refusal, refused.message, retry_after=refused.details.get("retry_after", 0.0))
     except InvalidDataError as error:
         if error.internal:
             raise
@@ -220,8 +221,17 @@ def answer_json(content: object, status: int = 200) -> Response:
     return Response(encode_json(content), status, media_type="application/json")
 
 
-def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]] = (), error_id: str = "") -> Response:
-    """The problem for a refusal. `errors` name bad fields and what is expected there, `error_id` a line of the log."""
+def refuse(
+    refusal: Refusal,
+    detail: str,
+    errors: Sequence[Mapping[str, object]] = (),
+    error_id: str = "",
+    retry_after: float = 0.0,
+) -> Response:
+    """The problem for a refusal. `errors` name bad fields and what is expected there, `error_id` a line of the log.
+
+    `retry_after` is in seconds.
+    """
     # Without the detail, because it may quote the request.
     logger.debug("request refused", code=refusal.code)
     headers = {}
@@ -229,8 +239,8 @@ def refuse(refusal: Refusal, detail: str, errors: Sequence[Mapping[str, object]]
         # RFC 6750, section 3.1: name no error if no key was given.
         error = "" if refusal is TOKEN_MISSING else ', error="invalid_token"'
         headers["www-authenticate"] = f'Bearer realm="oyez"{error}'
-    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["retry-after"] = str(RETRY_AFTER)
+    if retry_after or refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(math.ceil(retry_after) or RETRY_AFTER)
     members: dict[str, object] = {"code": refusal.code}
     if errors:
         members["errors"] = errors

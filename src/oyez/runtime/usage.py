@@ -130,17 +130,21 @@ class Usage:
 class SharedBuckets:
     """The buckets of limits that are not the first one of a user: by the limit, and by what it counts for."""
 
-    def __init__(self, used: dict[Key, Bucket]) -> None:
-        """`used` collects the buckets to be announced, as for `Bucket`."""
+    def __init__(self, used: dict[Key, Bucket] | None = None) -> None:
+        """`used` collects the buckets to be announced, as for `Bucket`; None: they are those of one process."""
         self._used = used
         self._limits: dict[tuple[str, str], Limit] = {}
         self._buckets: dict[tuple[str, str], dict[str, Bucket]] = {}
         """By namespace and limit; the buckets of one limit in the order of their last use."""
 
     def add_limit(self, namespace: str, name: str, limit: Limit) -> None:
-        """Count for this limit from now on."""
+        """Count for this limit from now on. A limit that is added again keeps its counts."""
         self._limits[namespace, name] = limit
-        self._buckets[namespace, name] = {}
+        self._buckets.setdefault((namespace, name), {})
+
+    def find(self, owner: str, namespace: str, name: str) -> Bucket | None:
+        """The same as `get`; None if nothing is counted."""
+        return self._buckets[namespace, name].get(owner)
 
     def get(self, owner: str, namespace: str, name: str, now: float) -> Bucket:
         """What a room, an address or a user has left of a limit."""

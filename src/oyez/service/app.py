@@ -38,6 +38,7 @@ from oyez.server.http.direct import Responder
 from oyez.server.http.endpoint import Endpoint
 from oyez.server.http.guard import ObservedSend, UpgradeGuard
 from oyez.server.http.json_endpoint import JsonEndpoint, UnknownPath
+from oyez.server.http.proxies import TrustedProxies
 from oyez.server.http.wrong_paths import WrongPaths
 from oyez.server.recovery.replay import REPLAY_SECONDS
 from oyez.server.server import Server
@@ -337,6 +338,7 @@ class Oyez:
             own_loop=self._own_loop,
             backend_connections=self._backend_connections,
             webhook_rules=build_rules(settings),
+            proxies=TrustedProxies(settings.trusted_proxies),
         )
 
     def _serve_alone(self, ws_path: str | None) -> list[BaseRoute]:

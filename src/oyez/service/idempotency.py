@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oyez.errors import RefusedError
-from oyez.runtime.http import Authorize, answer_or_refuse, bearer_token, read_bytes, read_idempotency_key
+from oyez.runtime.http import Authorize, answer_or_refuse, read_bytes, read_idempotency_key
 from oyez.runtime.idempotency import Idempotency
 from oyez.settings import Limits
 
@@ -92,7 +92,7 @@ class IdempotencyMiddleware:
         On a route that asks for no service key, or will refuse this one, the key is that of the caller's credentials.
         """
         try:
-            self._authorize(bearer_token(request))
+            self._authorize(request)
         except RefusedError:
             given = [request.headers.get(name, "") for name in ("authorization", "cookie")]
             return hashlib.sha256("\0".join(given).encode()).hexdigest()

@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from typing import cast
 
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount, Route
 
 from oyez import __version__
 from oyez.concurrency.clock import Clock
 from oyez.concurrency.loop_budget import LoopBudget
 from oyez.contract.rooms import NamedRoom
+from oyez.errors import TOKEN_INVALID, RefusedError
 from oyez.log.log import Log
 from oyez.log.observed import ObservedLog
 from oyez.observer import Observer, build_observers
-from oyez.runtime.bind import bind
+from oyez.runtime.authentication import build_failures
+from oyez.runtime.bind import bind, build_users
 from oyez.runtime.callers import UNNAMED, Caller, check_unlimited
 from oyez.runtime.guests import Guests
 from oyez.runtime.hooks import check_room_hooks
-from oyez.runtime.http import Authorize
+from oyez.runtime.http import bearer_token
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publish_api import publish_route
 from oyez.runtime.publisher import Publisher
@@ -33,8 +36,10 @@ from oyez.server.cluster.membership import Presence
 from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
 from oyez.server.http.direct import Responder
+from oyez.server.http.proxies import TrustedProxies
 from oyez.server.server import Server
 from oyez.server.transports.budget import MemoryBudget
+from oyez.server.types import network_of
 from oyez.service.auth.secrets import Secret
 from oyez.service.auth.service_keys import ServiceKeys, is_service_key
 from oyez.service.auth.tokens import PUBLISH, WEBHOOKS, Signer, Verifier
@@ -89,6 +94,7 @@ class Shared:
     own_loop: OwnLoop
     backend_connections: BackendConnections
     webhook_rules: Rules
+    proxies: TrustedProxies
 
 
 class Served:
@@ -100,6 +106,8 @@ class Served:
     def __init__(self, system: System, log: Log, shared: Shared) -> None:
         self.system = system
         self._shared = shared
+        self._users = build_users(system.contract, shared.settings.limits)
+        self._failures = build_failures(shared.settings.limits, shared.time.monotonic, self._users.shared)
         self._create_tables()
         self._database = shared.database.part(system.name)
         self.receipts = self._build_receipts()
@@ -137,7 +145,7 @@ class Served:
         contract, prefix, settings = self.system.contract, f"/{self.system.name}", self._shared.settings
         limits, authorize = settings.limits, self._authorize
         # The same for all writes of a system, so that each of them honours the key.
-        writes = [self._honour_keys(authorize)]
+        writes = [self._honour_keys(PUBLISH)]
         openapi = OpenApi(contract, __version__, list_operations(self.own.routes))
         sockets = SocketsApi(
             prefix,
@@ -159,34 +167,47 @@ class Served:
             *sockets.build_routes(),
             openapi.build_route(prefix, authorize),
             present_route(prefix, contract, self._stored_stays.find_present, authorize),
-            *webhook_routes(
-                prefix, self.webhooks, self._authorize_webhooks, limits, [self._honour_keys(self._authorize_webhooks)]
-            ),
+            *webhook_routes(prefix, self.webhooks, self._authorize_webhooks, limits, [self._honour_keys(WEBHOOKS)]),
         ]
         if settings.serves_docs:
             routes += document_routes(prefix, contract, self.server.origins)
             routes += page_routes(prefix, contract, settings, self._shared.signer, openapi)
         return [*routes, Mount(f"{prefix}/api", routes=list(self.own.routes), middleware=writes)]
 
-    def _authorize_publications(self, key: str) -> Caller:
-        return self._find_caller(key, PUBLISH)
+    def _authorize_publications(self, request: Request) -> Caller:
+        return self._admit(request, PUBLISH)
 
-    def _authorize(self, key: str) -> Caller:
-        return check_unlimited(self._find_caller(key, PUBLISH))
+    def _authorize(self, request: Request) -> Caller:
+        return check_unlimited(self._admit(request, PUBLISH))
 
-    def _authorize_webhooks(self, key: str) -> Caller:
-        return check_unlimited(self._find_caller(key, WEBHOOKS))
+    def _authorize_webhooks(self, request: Request) -> Caller:
+        return check_unlimited(self._admit(request, WEBHOOKS))
 
-    def _find_caller(self, key: str, scope: str) -> Caller:
-        """The back end that has this service key or service token. Raises RefusedError."""
-        name = self.system.name
+    def _admit(self, request: Request, scope: str) -> Caller:
+        """The caller. Raises RefusedError; rate_limited if the address has sent too many keys that are not valid."""
+        try:
+            return self._find_caller(request, scope)
+        except RefusedError as refused:
+            if refused.refusal is TOKEN_INVALID:
+                peer = request.client.host if request.client is not None else ""
+                address = self._shared.proxies.find_client(peer, request.headers.get("x-forwarded-for"))
+                self._failures.count(network_of(address))
+            raise
+
+    def _find_caller(self, request: Request, scope: str) -> Caller:
+        """The back end that has the request's service key or service token. Raises RefusedError."""
+        name, key = self.system.name, bearer_token(request)
         if is_service_key(key):
             found = self._shared.service_keys.find(key, name, webhooks=scope == WEBHOOKS)
             return Caller(found.name, name, found.events, self._observers)
         self._shared.signer.verify_service(key, name, scope)
         return Caller(UNNAMED, name, (), self._observers)
 
-    def _honour_keys(self, authorize: Authorize) -> Middleware:
+    def _honour_keys(self, scope: str) -> Middleware:
+        def authorize(request: Request) -> Caller:
+            # The route counts a failure.
+            return check_unlimited(self._find_caller(request, scope))
+
         limits = self._shared.settings.limits
         return Middleware(IdempotencyMiddleware, idempotency=self._idempotency, authorize=authorize, limits=limits)
 
@@ -313,6 +334,7 @@ class Served:
             ask_backend=self.backends.decide,
             check_revoked=self.revoked.check,
             time=shared.time,
+            users=self._users,
         )
         return Server(
             applications,

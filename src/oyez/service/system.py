@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import MetaData
+from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from oyez.concurrency.clock import Clock
@@ -36,8 +37,8 @@ class Services:
     settings: Settings
     database: Database
     publisher: Publisher
-    authorize: Callable[[str], object]
-    """Checks a service key for this system. Raises RefusedError."""
+    authorize: Callable[[Request], object]
+    """Checks the service key of a request to this system. Raises RefusedError."""
     log: Log
     """Its records (`put`, `get`, `put_if_absent`, `get_and_delete`) are shared by all processes, and expire."""
     outbox: Outbox

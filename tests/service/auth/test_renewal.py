@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from oyez.client import Client, ConnectRefused, connect
@@ -178,6 +179,38 @@ async def test_an_address_may_fail_only_so_often(tmp_path: Path) -> None:
         async with enter(market, sign()) as client:
             assert (await refresh(client, "guess"))["error"]["code"] == "rate_limited"
             assert (await refresh(client, sign()))["ok"]
+
+
+async def test_an_address_may_send_only_so_many_wrong_service_keys(tmp_path: Path) -> None:
+    async with run(tmp_path, [shop("books")], limits=Limits(max_failed_sign_ins_per_address=3)) as market:
+
+        async def publish(key: str = "", **headers: str) -> httpx.Response:
+            given = {"authorization": f"Bearer {key}", **headers} if key else headers
+            sold = {"event": "sold", "data": {"item": "i-1", "buyer": "ada"}}
+            return await market.call("POST", "/books/events", sold, headers=given)
+
+        answers = [await publish(f"{word}guess-{number}") for number, word in enumerate(("oys_", "", "oys_", "", ""))]
+        assert [answer.json()["code"] for answer in answers] == ["token_invalid"] * 3 + ["rate_limited"] * 2
+        assert (answers[-1].status_code, 1 <= int(answers[-1].headers["retry-after"]) <= 20) == (429, True)
+        # Clients and back ends of the address share the limit, and a valid key is accepted nevertheless.
+        assert await refuse(market, "guess") == "rate_limited"
+        assert (await publish()).status_code == 200
+        # Every route that asks for a service key counts, and none counts twice.
+        for method, path in (
+            ("GET", "/books/nodes"),
+            ("PUT", "/books/rooms/x/members/user:u"),
+            ("GET", "/books/webhooks"),
+        ):
+            wrong = {"authorization": "Bearer x", "idempotency-key": "k"}
+            assert (await market.call(method, path, {}, headers=wrong)).status_code == 429, path
+
+
+async def test_a_wrong_service_key_counts_once(tmp_path: Path) -> None:
+    async with run(tmp_path, [shop("books")], limits=Limits(max_failed_sign_ins_per_address=4)) as market:
+        wrong = {"authorization": "Bearer x", "idempotency-key": "k"}
+        path = "/books/rooms/x/members/user:u"
+        statuses = [(await market.call("PUT", path, {}, headers=wrong)).status_code for _ in range(5)]
+        assert statuses == [401] * 4 + [429]
 
 
 async def test_a_system_that_finds_its_users_itself_is_not_asked_too_often(tmp_path: Path) -> None:
