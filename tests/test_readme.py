@@ -47,6 +47,8 @@ def test_every_block_is_known() -> None:
         ("sh", "publish"),
         ("sh", "curl"),
         ("js", "import"),
+        ("python", "SHIPPED"),
+        ("sh", ".venv/bin/python"),
         ("sh", "demo"),
     ]
     assert README.count("```") == 2 * len(BLOCKS)
@@ -75,6 +77,10 @@ class Reader:
         self._stack = stack
         (folder / ".venv" / "bin").mkdir(parents=True)
         (folder / ".venv" / "bin" / "oyez").symlink_to(Path(sys.executable).with_name("oyez"))
+        # A link to the interpreter of an environment would be another environment.
+        python = folder / ".venv" / "bin" / "python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
         (folder / "node_modules").symlink_to(ROOT / "tests" / "js" / "node_modules")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = str(free.getsockname()[1])
@@ -100,7 +106,7 @@ async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
 
 
 async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
-    _, _, contract, serve, listen, publish, curl, page, _ = BLOCKS
+    _, _, contract, serve, listen, publish, curl, page, test, run_test, _ = BLOCKS
 
     named = re.search(r"in a file `(\S+)`", contract.before)
     assert named
@@ -138,6 +144,12 @@ async def test_a_reader_gets_to_the_end(reader: Reader) -> None:
 
     for running in (listening, serving):
         assert (await running.stop(signal.SIGINT)).status == 0
+
+    named = re.search(r"into a file `(\S+)`", test.before)
+    assert named
+    reader.write(named[1], test.text)
+    tested = await reader.run(run_test.text)
+    assert "1 passed" in tested.out, tested
 
 
 async def test_the_day_is_as_it_should_be(reader: Reader) -> None:

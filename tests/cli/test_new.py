@@ -25,9 +25,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tool-shop"
 
 
-def call(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def call(project: Path, *words: str, module: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", *words], cwd=project, env=plain_environment(), capture_output=True, text=True
+        [sys.executable, *(["-m"] if module else []), *words],
+        cwd=project,
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
     )
 
 
@@ -78,6 +82,11 @@ async def test_an_official_client_receives_its_events(project: Path, js: JsDrive
         await served.publish("order:shipped", shipped, system="tool-shop")
         received, *_ = await ada.expect_event("order:shipped")
         assert received.items() >= shipped.items()
+        # What Docker asks to know whether it is healthy.
+        health = re.search(r"^HEALTHCHECK CMD python (.*)$", (project / "Dockerfile").read_text(), re.M)
+        assert health
+        probe = call(project, *shlex.split(health[1].replace("http://127.0.0.1:5001", served.url)), module=False)
+        assert probe.returncode == 0, probe.stderr
 
 
 def test_it_says_what_to_do_next_in_three_commands(oyez: Calls) -> None:
