@@ -56,7 +56,7 @@ lock: $(VENV)/dev.stamp ## Renew the pinned requirements from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements-dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra postgresql --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o deploy/requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra postgresql --extra tracing --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o deploy/requirements.txt
 
 clean: ## Remove what the commands above built
 	rm -rf $(VENV) tests/js/node_modules bench/peers/node_modules bench/clients/node_modules bench/build build/docs

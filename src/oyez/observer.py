@@ -13,6 +13,7 @@ import msgspec
 
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.logger import get_logger
+from oyez.tracing import Tracing
 
 logger = get_logger("oyez.observer")
 
@@ -226,6 +227,8 @@ class RecoveryReport(Report, frozen=True, gc=False):
     """Set if the result is about one room that the client joined after it connected."""
     since: str = ""
     """The position after which events were sent again; empty if the client named none."""
+    seconds: float = 0.0
+    """How long it took to find and to send them."""
 
 
 class SlowClientReport(Report, frozen=True, gc=False):
@@ -313,9 +316,11 @@ class Observers:
         observers: Sequence[Observer],
         clock: Callable[[], float] = time.perf_counter,
         find_declared: Callable[[str], str] = lambda namespace: namespace,
+        tracing: Tracing | None = None,
     ) -> None:
         """`find_declared` gives the declared name of a namespace: reports have no other, because actual names with ids
-        have no bound."""
+        have no bound. `tracing` records spans where it is not enough to report what has happened."""
+        self.tracing = tracing
         self.system = system
         self.clock = clock
         self.find_declared = find_declared
@@ -344,7 +349,12 @@ def _observes(observer: Observer, point: str) -> bool:
 
 
 def build_observers(
-    system: str, observers: Sequence[Observer], find_declared: Callable[[str], str] = lambda namespace: namespace
+    system: str,
+    observers: Sequence[Observer],
+    find_declared: Callable[[str], str] = lambda namespace: namespace,
+    tracing: Tracing | None = None,
 ) -> Observers | None:
     """The observers of a system; None if there are none, so that the hot path has one check."""
-    return Observers(system, observers, find_declared=find_declared) if observers else None
+    if not observers and tracing is None:
+        return None
+    return Observers(system, observers, find_declared=find_declared, tracing=tracing)

@@ -353,6 +353,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     metrics_token: Annotated[str, Meta(min_length=16)] | None = None
     """The token that Prometheus sends to read `/metrics` (`Authorization: Bearer …`), 16 characters or more. Unset:
     there is no `/metrics`."""
+    tracing: bool = False
+    """Record traces with OpenTelemetry, and send them as the variables `OTEL_*` say (OTLP over HTTP). Needs
+    `pip install 'oyez[tracing]'`."""
+    tracing_users: bool = False
+    """Name users in the spans of their commands (`enduser.id`)."""
     admin_keys: str | None = None
     """The keys of operators, as `NAME=sha256:HASH`, separated by commas; `oyez keys operator NAME` makes one. Unset:
     there is no admin page and no admin API."""

@@ -6,14 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from oyez.log.entry_codec import decode_entry, encode_entry
 from oyez.log.log import Entry, Log
 from oyez.log.redis import RedisLog
 from oyez.log.sqlite import SqliteLog
+from oyez.protocol.binary import Spans
 from tests.log import versions
 from tests.log.verbs import MANY, control, entry, tailing, volatile
 from tests.support.valkey import ValkeyServer
@@ -23,9 +26,13 @@ ENTRIES = (entry(1), entry(2, "room", excluded=("other",), key="k"), control(3, 
 LONG_NAME = Entry(namespace="/", rooms=(), data=b'["%b",1]' % (b"n" * 300), name="n" * 300)
 
 
-@given(st.text(max_size=300), st.text(max_size=20), st.binary(max_size=300))
-def test_what_is_encoded_is_decoded(name: str, room: str, data: bytes) -> None:
-    sent = Entry(namespace="/", rooms=(room,), data=data, key=room, name=name)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=1"
+SPANS = st.lists(st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)), max_size=20).map(tuple)
+
+
+@given(st.text(max_size=300), st.text(max_size=20), st.binary(max_size=300), SPANS, st.text(max_size=600))
+def test_what_is_encoded_is_decoded(name: str, room: str, data: bytes, binary: Spans, trace: str) -> None:
+    sent = Entry(namespace="/", rooms=(room,), data=data, key=room, name=name, binary=binary, trace=trace)
     assert decode_entry(encode_entry(sent)) == sent
 
 
@@ -36,9 +43,16 @@ def test_this_version_reads_entries_of_earlier_versions_and_finds_their_names(en
 
 
 def test_the_version_before_reads_entries_of_this_version() -> None:
-    for sent in (*ENTRIES, LONG_NAME):
+    for sent in (*ENTRIES, LONG_NAME, replace(LONG_NAME, trace=TRACE), replace(LONG_NAME, binary=((1, 2),))):
         assert versions.decode(encode_entry(sent)) == versions.without_name(sent)
     assert versions.decode(encode_entry(entry(1)), "e.1").position == "e.1"
+
+
+def test_the_version_without_traces_reads_the_places_of_binary_values() -> None:
+    for binary in ((), ((1, 2), (70_000, 80_000))):
+        # That version read the second of more than two elements.
+        name, places, *_ = msgspec.msgpack.decode(encode_entry(replace(LONG_NAME, binary=binary, trace=TRACE)))[8]
+        assert (name, places) == (LONG_NAME.name, [list(place) for place in binary])
 
 
 # Rolling upgrades: nodes of both versions share one store.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from starlette.routing import BaseRoute
@@ -37,6 +37,9 @@ from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system
+
+if TYPE_CHECKING:
+    from oyez.ops.traces import OpenTelemetry
 
 logger = get_logger("oyez.cli")
 
@@ -126,6 +129,9 @@ def build_oyez(
 
         admin = Admin(settings, metrics)
     observers: list[Observer] = [metrics] if admin is not None or settings.metrics_token is not None else []
+    tracing = build_tracing(shows_users=settings.tracing_users) if settings.tracing else None
+    if tracing is not None:
+        observers.append(tracing)
     if admin is not None:
         observers += admin.observers
 
@@ -133,7 +139,20 @@ def build_oyez(
         routes: list[BaseRoute] = [*health_routes(oyez, find_team), *metrics_routes(oyez, metrics)]
         return routes if admin is None else [*routes, *admin.operate(oyez)]
 
-    return Oyez(loaded, settings, operate=operate, outages=outages, observers=observers)
+    return Oyez(loaded, settings, operate=operate, outages=outages, observers=observers, tracing=tracing)
+
+
+def build_tracing(*, shows_users: bool) -> "OpenTelemetry":
+    """The tracing of this process. Raises SettingsError if OpenTelemetry is not installed."""
+    try:
+        # Here, and not at the top: OpenTelemetry need not be installed, and its import takes half a second.
+        from oyez.ops import traces
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"The setting `tracing` is on, but {error.name} is not installed. Run `pip install 'oyez[tracing]'`, or"
+            " turn it off."
+        ) from None
+    return traces.build_tracing(shows_users=shows_users)
 
 
 class AnnouncingServer(HttpServer):

@@ -22,6 +22,7 @@ from oyez.client.requests import MAX_ANSWER, Answer, Flow, Pause, Retries, Send
 from oyez.contract.contract import Contract
 from oyez.contract.rooms import NamedRoom
 from oyez.contract.types import Payload
+from oyez.tracing import trace_headers
 
 T = TypeVar("T")
 Key = str | Callable[[], str]
@@ -363,6 +364,7 @@ class SyncPublisher:
 def _build_request(client: httpx.Client | httpx.AsyncClient, url: str, key: Key, step: Send) -> httpx.Request:
     call = step.call
     headers = {"authorization": f"Bearer {key if isinstance(key, str) else key()}", "accept": "application/json"}
+    headers |= trace_headers()
     if call.body is not None:
         headers["content-type"] = "application/json"
     if call.idempotency_key is not None:

@@ -43,6 +43,7 @@ from oyez.errors import ContractError, InvalidDataError
 from oyez.protocol.binary import BUILTIN_TYPES, Spans, locate, mark_bytes
 from oyez.protocol.engineio import MalformedError
 from oyez.protocol.socketio import find_placeholders
+from oyez.tracing import read_trace
 
 P = TypeVar("P", bound=Payload)
 T = TypeVar("T")
@@ -410,6 +411,36 @@ def decode_answer(data: bytes, reply: type[T]) -> T:
     return answer
 
 
+class _Traced(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """The last argument of a command with a trace context, and perhaps a key."""
+
+    traceparent: str
+    tracestate: str = ""
+    idempotency_key: msgspec.Raw = msgspec.Raw()
+
+
+_decode_traced = msgspec.json.Decoder(_Traced).decode
+
+
+def split_trace(data: bytes) -> tuple[bytes, str]:
+    """A command's event array without the trace context that the client has given, and this context.
+
+    It stands beside or in place of the idempotency key: `{"traceparent": "…", "tracestate": "…"}`. It is empty if there
+    is no valid one.
+    """
+    if b'"traceparent"' not in data:
+        return data, ""
+    try:
+        *rest, last = msgspec.json.decode(data, type=list[msgspec.Raw])
+        given = _decode_traced(last)
+    except (ValueError, RecursionError):
+        return data, ""
+    kept = [bytes(one) for one in rest]
+    if key := bytes(given.idempotency_key):
+        kept.append(b'{"idempotencyKey":%b}' % key)
+    return b"[" + b",".join(kept) + b"]", read_trace((given.traceparent,), (given.tracestate,))
+
+
 class _Key(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """The idempotency key of a command, as its last argument."""
 
@@ -502,11 +533,12 @@ class CommandCodec:
 
     @staticmethod
     def split_id(data: bytes) -> tuple[bytes, str]:
-        """The event array without the idempotency key, and the key; empty if there is none.
+        """The event array without the idempotency key and a trace context, and the key; empty if there is none.
 
         The key follows the command's own arguments, as an object `{"idempotencyKey": "…"}`. A bare string is not a key:
         a client may send one argument too many, and its next command would be taken for a repeat.
         """
+        data, _ = split_trace(data)
         try:
             *rest, last = msgspec.json.decode(data, type=list[msgspec.Raw])
             key = _decode_key(last).idempotency_key

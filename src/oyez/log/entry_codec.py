@@ -23,6 +23,8 @@ _TRAILER = b"\x92"
 """The first byte of a trailer: an array of the event's name and the checksum."""
 _BINARY_TRAILER = b"\x93"
 """The same with the places of binary values between them."""
+_TRACED_TRAILER = b"\x94"
+"""The same with the trace context after these places."""
 _CHECKSUM = b"\xce"
 """The byte before the four bytes of the checksum: MessagePack's mark for an unsigned integer of 32 bits."""
 
@@ -39,8 +41,8 @@ class _StoredEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     control: str
     position: None
     trailer: Any = None
-    """Name, the places of binary values if there are any, and checksum. Versions without names wrote only the checksum,
-    and the first version wrote nothing."""
+    """Name, the places of binary values and the trace context if there are any, and checksum. Versions without names
+    wrote only the checksum, and the first version wrote nothing."""
 
 
 class _Trailers(dict[str, bytes]):
@@ -60,12 +62,17 @@ _trailers = _Trailers()
 def encode_entry(entry: Entry) -> bytes:
     """Encode an entry without its position."""
     trailer = _trailers[entry.name]
-    if entry.binary:
+    encoded = _encode(entry)
+    if entry.trace:
+        trailer = b"".join((_TRACED_TRAILER, trailer[1:], _encode(entry.binary), _encode(entry.trace)))
+        checked = encoded[1 : 1 - len(trailer)] + trailer
+    elif entry.binary:
         trailer = b"".join((_BINARY_TRAILER, trailer[1:], _encode(entry.binary)))
-        checked = _encode(entry)[1 : 1 - len(trailer)] + trailer
+        # The last field is an empty string of one byte.
+        checked = encoded[1 : -len(trailer)] + trailer
     else:
-        # The last fields are the name, which is one byte shorter than the trailer, and an empty array of one byte.
-        checked = _encode(entry)[1 : -len(trailer)] + trailer
+        # The last fields are the name, which is one byte shorter than the trailer, and two empty ones of one byte each.
+        checked = encoded[1 : -len(trailer) - 1] + trailer
     return b"".join((_CHECKED_ARRAY, checked, _CHECKSUM, crc32(checked).to_bytes(4, "big")))
 
 
@@ -92,6 +99,7 @@ def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
         position=position,
         name=trailer[0] if type(trailer) is list else _find_name(stored),
         binary=_read_spans(trailer[1]) if type(trailer) is list and len(trailer) > 2 else (),
+        trace=str(trailer[2]) if type(trailer) is list and len(trailer) > 3 else "",
     )
 
 

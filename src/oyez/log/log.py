@@ -46,6 +46,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     """The event's name, so that a reader need not decode `data`; empty for a control entry."""
     binary: Spans = ()
     """The places of the base64 strings in `data` that Socket.IO clients receive as binary attachments."""
+    trace: str = ""
+    """The trace context in which the event was published, as `tracing.py` has it; empty if it is not recorded."""
 
     def is_for(self, namespace: str, rooms: frozenset[str]) -> bool:
         """True if this is an event that a client in exactly these `rooms` of `namespace` must receive."""

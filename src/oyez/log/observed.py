@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from oyez.errors import LogUnavailableError, find_code
 from oyez.log.log import Checkpoint, Entry, Log
 from oyez.observer import AppendReport, Observers
 
@@ -21,7 +22,19 @@ class ObservedLog:
         """Append to the backend, and report the append if it succeeded."""
         observers = self._observers
         began = observers.clock()
-        positions = await self._log.append(entries, checkpoint)
+        try:
+            positions = await self._log.append(entries, checkpoint)
+        except LogUnavailableError as error:
+            self._trace(len(entries), observers.clock() - began, find_code(error))
+            raise
+        seconds = observers.clock() - began
+        self._trace(len(entries), seconds)
         size = sum(len(entry.data) for entry in entries)
-        observers.report(AppendReport(observers.system, len(entries), size, observers.clock() - began))
+        observers.report(AppendReport(observers.system, len(entries), size, seconds))
         return positions
+
+    def _trace(self, entries: int, seconds: float, code: str = "") -> None:
+        tracing, system = self._observers.tracing, self._observers.system
+        if tracing is not None:
+            attributes: dict[str, str | int | bool] = {"oyez.system": system, "oyez.entries": entries}
+            tracing.record(f"append {system}", "internal", attributes, seconds, code=code)

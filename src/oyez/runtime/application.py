@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from oyez.concurrency.clock import Clock, Timer
+from oyez.contract.codec import split_trace
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.contract.patterns import find_pattern
 from oyez.contract.rooms import NamedNamespace
@@ -27,6 +28,10 @@ from oyez.server.namespaces.application import Application
 from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.server.namespaces.socket import Socket
 from oyez.server.types import ReceivedEvent
+from oyez.tracing import Span, Tracing, within
+
+Run = Callable[[Client, ReceivedEvent, float], Awaitable[bytes] | bytes]
+"""Runs a command, as `CommandHandler.run` does."""
 
 
 class NamespaceApplication(Application):
@@ -71,6 +76,7 @@ class NamespaceApplication(Application):
         self._clock = clock
         self._call_later = call_later
         self._observers = observers
+        self._tracing = observers.tracing if observers is not None else None
         self._failures = failures
         self.usages = context.users
         self.room_observer = room_observer
@@ -153,20 +159,64 @@ class NamespaceApplication(Application):
             if handler.volatile and not handler.take(client, now):
                 self._hold(client, event, handler, now)
                 return None
-            acknowledgement = handler.run(client, event, now)
         except Exception as error:
             self._fail(client, event, error, now)
             return None
+        if self._tracing is not None:
+            return self._handle_traced(self._tracing, client, event, handler, handler.run, now)
+        return self._handle(client, event, handler, handler.run, now)
+
+    def _handle(
+        self, client: Client, event: ReceivedEvent, handler: CommandHandler, run: Run, began: float
+    ) -> Coroutine[Any, Any, None] | None:
+        try:
+            acknowledgement = run(client, event, began)
+        except Exception as error:
+            self._fail(client, event, error, began)
+            return None
         if isinstance(acknowledgement, bytes):
             if handler.replies_binary:
-                self._acknowledge(client, event, acknowledgement, now)
+                self._acknowledge(client, event, acknowledgement, began)
                 return None
             if event.ack is not None:
                 event.ack(acknowledgement)
             if self._observers is not None:
-                self._report(self._observers, client, event, "", now)
+                self._report(self._observers, client, event, "", began)
             return None
-        return self._finish(client, event, acknowledgement, now)
+        return self._finish(client, event, acknowledgement, began)
+
+    def _handle_traced(
+        self,
+        tracing: Tracing,
+        client: Client,
+        event: ReceivedEvent,
+        handler: CommandHandler,
+        run: Run,
+        began: float,
+    ) -> Coroutine[Any, Any, None] | None:
+        """`_handle` in a span, which is a part of the client's trace if the client names one."""
+        data, trace = split_trace(event.data)
+        if trace:
+            event = msgspec.structs.replace(event, data=data)
+        system, namespace = self.system, self._access.namespace.name
+        attributes: dict[str, str | int | bool] = {
+            "messaging.system": "oyez",
+            "messaging.operation.name": "command",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": f"{system}{namespace}",
+            "oyez.system": system,
+            "oyez.command": event.name,
+            "oyez.connection": client.connection_id,
+        }
+        if tracing.shows_users:
+            attributes["enduser.id"] = client.identity.subject
+        span = tracing.start(f"command {event.name}", "server", attributes, trace, trusted=False)
+        with span.active():
+            running = self._handle(client, event, handler, run, began)
+        if running is None:
+            span.end()
+            return None
+        return _finish_traced(span, running)
 
     def _find(self, client: Client, name: str) -> CommandHandler | None:
         """The command of that name in the client's version."""
@@ -219,16 +269,13 @@ class NamespaceApplication(Application):
     def _handle_counted(
         self, client: Client, event: ReceivedEvent, handler: CommandHandler
     ) -> Coroutine[Any, Any, None] | None:
+        def run(client: Client, event: ReceivedEvent, began: float) -> Awaitable[bytes] | bytes:
+            return handler.handle(client, event)
+
         began = self._clock()
-        try:
-            acknowledgement = handler.handle(client, event)
-        except Exception as error:
-            self._fail(client, event, error, began)
-            return None
-        if isinstance(acknowledgement, bytes):
-            self._acknowledge(client, event, acknowledgement, began)
-            return None
-        return self._finish(client, event, acknowledgement, began)
+        if self._tracing is not None:
+            return self._handle_traced(self._tracing, client, event, handler, run, began)
+        return self._handle(client, event, handler, run, began)
 
     def refuse(self, socket: Socket, event: ReceivedEvent) -> None:
         self._fail(socket.data, event, RefusedError(UNAVAILABLE), self._clock())
@@ -314,6 +361,8 @@ class NamespaceApplication(Application):
 
     def _fail(self, client: Client, event: ReceivedEvent, error: Exception, began: float) -> None:
         """Answer a command that has failed. `began` is the time at which its handling began."""
+        if self._tracing is not None:
+            self._tracing.fail(find_code(error))
         self._answer_failure(client, event, error)
         if self._observers is not None:
             self._report(self._observers, client, event, find_code(error), began)
@@ -346,6 +395,11 @@ class NamespaceApplication(Application):
             event.ack(failures.encode_acknowledgement(failure, name, event.data))
         else:
             client.socket.send(failures.encode_event(failure, name, event.data))
+
+
+async def _finish_traced(span: Span, running: Coroutine[Any, Any, None]) -> None:
+    with within(span):
+        await running
 
 
 OpenNamed = Callable[[NamedNamespace], NamespaceApplication]

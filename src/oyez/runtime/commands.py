@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from oyez.contract.codec import make_command_codec
+from oyez.contract.codec import make_command_codec, split_trace
 from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
@@ -138,7 +138,8 @@ class CommandHandler:
     def _run(self, event: ReceivedEvent, command: Command, client: Client, id: str) -> Awaitable[bytes] | bytes:
         if id and self._idempotency is not None:
             name = "\0".join((client.namespace, client.identity.subject, self._name, id))
-            asked = b"".join((event.data, *event.attachments))
+            # A repeat may belong to another trace.
+            asked = b"".join((split_trace(event.data)[0], *event.attachments))
             return self._idempotency.run(name, asked, partial(self._handle, command, client))
         return self._handle(command, client)
 

@@ -43,6 +43,7 @@ from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.runtime.callers import DONE, Caller, current_caller
 from oyez.server.transports.budget import MemoryBudget
 from oyez.settings import Limits
+from oyez.tracing import TRACING, Tracing, read_trace, within
 
 logger = get_logger("oyez.runtime")
 
@@ -90,8 +91,9 @@ def service_route(
             if isinstance(caller, Caller):
                 current_caller.set(caller)
             _check_address(request)
+            tracing: Tracing | None = request.scope.get(TRACING)
             before = forgotten.get()
-            response = await answer(request)
+            response = await (answer(request) if tracing is None else _answer_traced(tracing, path, answer, request))
             check_awaited(before)
         except Exception as error:
             if not isinstance(error, ClientDisconnect):
@@ -110,6 +112,17 @@ def service_route(
         return await answer_or_refuse(request, answer_service)
 
     return Route(path, handle, methods=list(methods), middleware=list(middleware))
+
+
+async def _answer_traced(tracing: Tracing, path: str, answer: Responder, request: Request) -> Response:
+    """Answer as a part of the trace that the caller names, who has shown a service key."""
+    trace = read_trace(request.headers.getlist("traceparent"), request.headers.getlist("tracestate"))
+    attributes = {"http.request.method": request.method, "http.route": path}
+    span = tracing.start(f"{request.method} {path}", "server", attributes, trace)
+    with within(span):
+        response = await answer(request)
+        span.set("http.response.status_code", response.status_code)
+    return response
 
 
 async def answer_or_refuse(request: Request, answer: Responder) -> Response:

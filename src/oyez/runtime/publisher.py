@@ -5,9 +5,10 @@ readers of the log deliver it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -40,6 +41,7 @@ from oyez.runtime.current import current_published
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.latest import Latest
 from oyez.settings import Limits
+from oyez.tracing import Span, Tracing, within
 
 logger = get_logger("oyez.runtime")
 
@@ -95,6 +97,7 @@ class Publisher:
         self._clock = clock
         self._check = check
         self._observers = observers
+        self._tracing = observers.tracing if observers is not None else None
         self._paths = {
             name: _EventPath(event, event.make_codec(), EventRouter(event, contract))
             for name, event in contract.events.items()
@@ -276,11 +279,20 @@ class Publisher:
             return entry
         return msgspec.structs.replace(entry, name=path.event.name, data=data, binary=binary)
 
-    async def append(self, prepared: Sequence[list[Entry]], *, origin: str = PYTHON) -> list[str | None]:
+    def append(self, prepared: Sequence[list[Entry]], *, origin: str = PYTHON) -> Coroutine[Any, Any, list[str | None]]:
         """Append prepared events to the log. Returns the position of each, None for volatile ones.
 
         The stored ones are appended together. An event in several namespaces has the position of its last entry.
         """
+        return self._append(prepared, origin) if self._tracing is None else self._append_traced(prepared, origin)
+
+    async def _append_traced(self, prepared: Sequence[list[Entry]], origin: str) -> list[str | None]:
+        assert self._tracing is not None
+        entries = [entry for each in prepared for entry in each]
+        with within(start_publishing(self._tracing, self.contract, entries, origin)) as span:
+            return await self._append([add_trace(each, span.trace) for each in prepared], origin)
+
+    async def _append(self, prepared: Sequence[list[Entry]], origin: str) -> list[str | None]:
         self._check()
         stored = [entry for entries in prepared for entry in entries if not entry.volatile]
         observers = self._observers
@@ -414,6 +426,34 @@ class Publisher:
         most = self.limits.max_rooms_per_event
         if count > most:
             raise InvalidDataError("to", f"at most {most} rooms, not {count}; publish {event.name} several times")
+
+
+def start_publishing(tracing: Tracing, contract: Contract, entries: Sequence[Entry], origin: str) -> Span:
+    """Begin the span of the publication of `entries`, as a part of the active span."""
+    names = {entry.name for entry in entries if not entry.control}
+    place = f"{contract.name}{contract.find_declared(entries[0].namespace)}" if entries else contract.name
+    attributes: dict[str, str | int | bool] = {
+        "messaging.system": "oyez",
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": place,
+        "oyez.system": contract.name,
+        "oyez.origin": origin,
+        "oyez.rooms": sum(len(entry.rooms) for entry in entries),
+    }
+    if len(entries) > 1:
+        attributes["messaging.batch.message_count"] = len(entries)
+    name = names.pop() if len(names) == 1 else ""
+    if name:
+        attributes["oyez.event"] = name
+    return tracing.start(f"publish {name or place}", "producer", attributes)
+
+
+def add_trace(entries: list[Entry], trace: str) -> list[Entry]:
+    """The events among `entries` with the trace context in which they are published, and the others."""
+    if not trace:
+        return entries
+    return [one if one.control else msgspec.structs.replace(one, trace=trace) for one in entries]
 
 
 def report_published(

@@ -58,6 +58,7 @@ from oyez.service.signals import notice_signals
 from oyez.service.system import System
 from oyez.service.webhooks.webhooks import build_rules
 from oyez.settings import Settings
+from oyez.tracing import TRACING, Tracing
 from oyez.web.landing import wants_page
 
 logger = get_logger("oyez.service")
@@ -91,6 +92,7 @@ class Oyez:
         outages: Outages | None = None,
         time: Clock = Clock(),  # noqa: B008 - it does not change
         observers: Sequence[Observer] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         """`build_log` makes the log of the system with that name, `operate` the routes for operators.
         If `build_log` is None, the settings choose the log.
@@ -98,7 +100,8 @@ class Oyez:
         `time` is the clock of everything that the systems do. `outages` is notified when the log is away; if None,
         this is logged.
 
-        `observers` are called when something happens in any of the systems; see `oyez.observer`.
+        `observers` are called when something happens in any of the systems; see `oyez.observer`. `tracing` records
+        spans; see `oyez.ops.traces`.
 
         Logs go to standard logging, from `settings.log_level` on; see `oyez.logger`.
         Raises SettingsError or ContractError if something cannot work; nothing has been started then.
@@ -114,6 +117,7 @@ class Oyez:
         self._verifier: Verifier = build_verifier(settings, self.secret, clock=time.now)
         self.node: Node = build_node(settings, self.secret)
         self._time = time
+        self._tracing = tracing
         self._unfinished = MemoryBudget(settings.limits.max_unfinished_bytes)
         self._written_by: float | None = None
         """The time of the loop until which a stopping process writes its events."""
@@ -176,7 +180,7 @@ class Oyez:
         elif not self._own_loop.entered:
             await self._refuse(scope, receive, send)
             return
-        await self._app({**scope, UNFINISHED: self._unfinished}, receive, send)
+        await self._app({**scope, UNFINISHED: self._unfinished, TRACING: self._tracing}, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `unavailable`: Oyez does not run yet, or no longer."""
@@ -213,6 +217,8 @@ class Oyez:
         self._draining = None
         self._written_by = None
         async with AsyncExitStack() as stack:
+            if self._tracing is not None:
+                await stack.enter_async_context(self._tracing.running())
             # In a thread: a database that hangs must not delay the disconnection of clients.
             stack.push_async_callback(self._close_database)
             self._own_loop.enter()
@@ -332,6 +338,7 @@ class Oyez:
             service_keys=self.service_keys,
             time=self._time,
             observers=observers,
+            tracing=self._tracing,
             outages=self._outages,
             unfinished=self._unfinished,
             replays=LoopBudget(REPLAY_SECONDS),

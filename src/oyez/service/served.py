@@ -71,6 +71,7 @@ from oyez.service.webhooks.api import webhook_routes
 from oyez.service.webhooks.sender import Rules
 from oyez.service.webhooks.webhooks import Webhooks
 from oyez.settings import Settings
+from oyez.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Shared:
     service_keys: ServiceKeys
     time: Clock
     observers: Sequence[Observer]
+    tracing: Tracing | None
     outages: Outages
     unfinished: MemoryBudget
     replays: LoopBudget
@@ -112,7 +114,7 @@ class Served:
         self._database = shared.database.part(system.name)
         self.receipts = self._build_receipts()
         observers = (*shared.observers, self.receipts) if system.contract.receipts else shared.observers
-        self._observers = build_observers(system.name, observers, system.contract.find_declared)
+        self._observers = build_observers(system.name, observers, system.contract.find_declared, shared.tracing)
         # Everything but `append` is the backend's own.
         self.log = log if self._observers is None else cast(Log, ObservedLog(log, self._observers))
         self.database = DatabaseProbe(self._database, system.name, system.tables)
@@ -254,7 +256,7 @@ class Served:
     def _build_backends(self) -> Backends:
         contract, shared = self.system.contract, self._shared
         effects = EffectsRunner(contract, self.publisher, self.outbox)
-        return Backends(contract, shared.settings, shared.backend_connections, effects)
+        return Backends(contract, shared.settings, shared.backend_connections, effects, shared.tracing)
 
     def _build_services(self) -> Services:
         shared = self._shared
@@ -303,6 +305,7 @@ class Served:
             shared.webhook_rules,
             declared=shared.settings.webhooks,
             clock=shared.time.now,
+            tracing=shared.tracing,
         )
 
     @property

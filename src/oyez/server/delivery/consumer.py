@@ -3,6 +3,7 @@
 Sockets receive every event this way, also those that this process published itself.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
@@ -13,6 +14,7 @@ from oyez.server.delivery.progress import Input, Progress, State
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.receipts import report_sent
 from oyez.server.namespaces.table import NamespaceTable
+from oyez.tracing import Tracing
 
 logger = get_logger("oyez.server")
 
@@ -39,6 +41,7 @@ class LogConsumer:
         self._progress = progress
         self._on_node_message = on_node_message
         self._observers = observers
+        self._tracing = observers.tracing if observers is not None else None
         self.delivered = 0
         """Number of recipients that events were written to since the start."""
 
@@ -100,6 +103,7 @@ class LogConsumer:
                 for each in self._namespaces.find_all(name):
                     each.deliver([each.message(entry)])
             return
+        began = time.monotonic() if self._tracing is not None else 0.0
         make_frames = self._namespaces.find_framing(name) if namespace is None else namespace.message
         run = [make_frames(entry) for entry in entries]
         for message in run:
@@ -114,6 +118,12 @@ class LogConsumer:
         self.delivered += len(run) * recipients
         if self._observers is not None:
             _report(self._observers, declared, [message.entry for message in run], recipients)
+            if self._tracing is not None:
+                seconds = time.monotonic() - began
+                for message in run:
+                    if message.entry.trace:
+                        place = f"{self._observers.system}{declared}"
+                        _trace(self._tracing, place, self._observers.system, message.entry, recipients, seconds)
 
 
 def _report(observers: Observers, declared: str, run: Sequence[Entry], recipients: int) -> None:
@@ -121,6 +131,22 @@ def _report(observers: Observers, declared: str, run: Sequence[Entry], recipient
     names, size = tuple(entry.name for entry in run), sum(len(entry.data) for entry in run)
     position = last.position
     observers.report(DeliveryReport(observers.system, declared, names, first.rooms, position, recipients, size))
+
+
+def _trace(tracing: Tracing, place: str, system: str, entry: Entry, recipients: int, seconds: float) -> None:
+    attributes: dict[str, str | int | bool] = {
+        "messaging.system": "oyez",
+        "messaging.operation.name": "deliver",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": place,
+        "oyez.system": system,
+        "oyez.event": entry.name,
+        "oyez.rooms": len(entry.rooms),
+        "oyez.recipients": recipients,
+    }
+    if entry.position is not None:
+        attributes["messaging.message.id"] = entry.position
+    tracing.record(f"deliver {entry.name}", "consumer", attributes, seconds, entry.trace)
 
 
 def _target(entry: Entry) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:

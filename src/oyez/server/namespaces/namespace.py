@@ -113,6 +113,7 @@ class Namespace:
     async def _ask(self, socket: Socket, auth: Any) -> None:
         try:
             await self.application.connect(socket, auth)
+            began = asyncio.get_running_loop().time()
             resumed = await self._recoverer.resume(socket, auth if isinstance(auth, dict) else {})
         except Exception as error:
             if is_temporary(error):
@@ -124,9 +125,10 @@ class Namespace:
                 error_id = log_failure(logger, "connect failed", error, **socket.describe())
                 self._refuse(socket, RefusedError(INTERNAL, error_id=error_id))
         else:
-            self._accept(socket, resumed)
+            self._accept(socket, resumed, began)
 
-    def _accept(self, socket: Socket, resumed: Resumed) -> None:
+    def _accept(self, socket: Socket, resumed: Resumed, began: float) -> None:
+        """`began` is the time of the loop at which the recovery began."""
         if socket.connection.closed:
             # The client left while the application was deciding.
             socket.end(engineio.TRANSPORT_CLOSE)
@@ -149,12 +151,12 @@ class Namespace:
         if resumed.after is not None:
             # A server that is killed during the replay must not lose the session.
             self._sessions.mark_dirty(socket)
-            socket.start(partial(self._replay_rest, socket, resumed))
+            socket.start(partial(self._replay_rest, socket, resumed, began))
             return
-        self._send_result(socket, resumed.result)
+        self._send_result(socket, resumed.result, began)
         socket.start()
 
-    async def _replay_rest(self, socket: Socket, resumed: Resumed) -> None:
+    async def _replay_rest(self, socket: Socket, resumed: Resumed, began: float) -> None:
         """Send what a client missed, one page after the other, and then live events."""
         try:
             result = await self._recoverer.replay_rest(socket, resumed)
@@ -164,17 +166,17 @@ class Namespace:
         except Exception as error:
             self.make_reconnect(socket, error)
         else:
-            self._send_result(socket, result)
+            self._send_result(socket, result, began)
         finally:
             socket.session.end_replay()
         if socket.connected:
             socket.connection.go_live(socket)
 
-    def _send_result(self, socket: Socket, result: RecoveryResult | None) -> None:
+    def _send_result(self, socket: Socket, result: RecoveryResult | None, began: float) -> None:
         if result is not None:
             socket.send(result.encode())
             if self._observers is not None:
-                self._report_recovery(self._observers, socket, result)
+                self._report_recovery(self._observers, socket, result, asyncio.get_running_loop().time() - began)
         if self._status is not None:
             socket.send(self._status, volatile=True)
 
@@ -257,12 +259,11 @@ class Namespace:
             )
         )
 
-    def _report_recovery(self, observers: Observers, socket: Socket, result: RecoveryResult) -> None:
+    def _report_recovery(self, observers: Observers, socket: Socket, result: RecoveryResult, seconds: float) -> None:
         system, connection, user = observers.system, socket.connection.public_id, socket.user_id
         recovered, replayed, reason, since = result.recovered, result.replayed, result.reason or "", result.since or ""
-        observers.report(
-            RecoveryReport(system, self.declared, socket.id, connection, user, recovered, replayed, reason, since=since)
-        )
+        place = (self.declared, socket.id, connection, user)
+        observers.report(RecoveryReport(system, *place, recovered, replayed, reason, since=since, seconds=seconds))
 
     def _report_room(
         self, observers: Observers, kind: type[JoinReport] | type[LeaveReport], socket: Socket, room: str

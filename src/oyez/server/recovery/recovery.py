@@ -248,7 +248,7 @@ class Recovery:
         if session.replaying is not None:
             # Events of the room after that point would be sent by both replays.
             await session.replaying.wait()
-        reason, replayed = None, 0
+        reason, replayed, began = None, 0, asyncio.get_running_loop().time()
         try:
             if await self._replay.is_too_much(socket, Page((), since, complete=False, size=0), {room}):
                 reason = TOO_MUCH
@@ -260,18 +260,19 @@ class Recovery:
             result = RecoveryResult(reason is None, replayed, since, self._progress.position, reason, room)
             socket.send(result.encode())
             if self._observers is not None:
-                self._report_room(self._observers, socket, room, result)
+                self._report_room(self._observers, socket, room, result, began)
         if replayed:
             # The pong confirms that everything sent before the ping was received.
             socket.connection.ping()
 
-    def _report_room(self, observers: Observers, socket: Socket, room: str, result: RecoveryResult) -> None:
+    def _report_room(
+        self, observers: Observers, socket: Socket, room: str, result: RecoveryResult, began: float
+    ) -> None:
         namespace, reason = socket.namespace.declared, result.reason or ""
         recovered, replayed, since = result.recovered, result.replayed, result.since or ""
         connection, user, system = socket.connection.public_id, socket.user_id, observers.system
-        observers.report(
-            RecoveryReport(system, namespace, socket.id, connection, user, recovered, replayed, reason, room, since)
-        )
+        place, seconds = (namespace, socket.id, connection, user), asyncio.get_running_loop().time() - began
+        observers.report(RecoveryReport(system, *place, recovered, replayed, reason, room, since, seconds))
 
     async def _send_room(
         self,

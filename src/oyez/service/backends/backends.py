@@ -43,6 +43,7 @@ from oyez.service.backends.effects import EffectsRunner
 from oyez.service.backends.messages import Messages
 from oyez.service.system import SystemServices
 from oyez.settings import Settings, check_backends
+from oyez.tracing import Tracing
 
 logger = get_logger("oyez.backends")
 
@@ -55,13 +56,18 @@ class Backends:
     """Asks the back ends that one contract names."""
 
     def __init__(
-        self, contract: Contract, settings: Settings, connections: BackendConnections, effects: EffectsRunner
+        self,
+        contract: Contract,
+        settings: Settings,
+        connections: BackendConnections,
+        effects: EffectsRunner,
+        tracing: Tracing | None = None,
     ) -> None:
         """Raises SettingsError if a back end has no address."""
         check_backends(settings.backends)
         self._contract = contract
         self._effects = effects
-        self._messages = Messages(contract.name)
+        self._messages = Messages(contract.name, traces=tracing is not None)
         known = {value.code: value for value in vars(errors).values() if isinstance(value, Refusal)}
         self._refusals = known | {refusal.code: refusal for refusal in contract.refusals}
         self._codecs = {name: event.make_codec() for name, event in contract.events.items()}
@@ -70,7 +76,8 @@ class Backends:
         if missing:
             raise SettingsError("\n".join(_explain_missing(contract.name, name) for name in missing))
         self._callers = {
-            backend: BackendCaller(backend, settings.backends[backend.name], connections) for backend in backends
+            backend: BackendCaller(backend, settings.backends[backend.name], connections, tracing)
+            for backend in backends
         }
 
     @property

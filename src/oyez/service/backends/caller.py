@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import httpx
 from standardwebhooks.webhooks import Webhook
@@ -22,6 +23,7 @@ from oyez.logger import get_logger
 from oyez.service.backends.circuit import Circuit, State
 from oyez.service.backends.connections import BackendConnections
 from oyez.settings import BackendSettings
+from oyez.tracing import Tracing, trace_headers, within
 
 logger = get_logger("oyez.backends")
 
@@ -84,7 +86,14 @@ class Message:
 class BackendCaller:
     """Calls one back end."""
 
-    def __init__(self, backend: Backend, settings: BackendSettings, connections: BackendConnections) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        settings: BackendSettings,
+        connections: BackendConnections,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._tracing = tracing
         self.name = backend.name
         self.settings = settings
         self._repeatable = backend.repeatable
@@ -103,6 +112,19 @@ class BackendCaller:
         return self._circuit.state is not State.CLOSED
 
     async def call(self, message: Message) -> bytes:
+        """As `_call`, as a part of the trace if there is one."""
+        if self._tracing is None:
+            return await self._call(message)
+        attributes: dict[str, str | int | bool] = {
+            "http.request.method": "POST",
+            "server.address": urlsplit(self.settings.url).hostname or "",
+            "oyez.backend": self.name,
+            "oyez.request": message.id,
+        }
+        with within(self._tracing.start(f"{message.type} {self.name}", "client", attributes)):
+            return await self._call(message)
+
+    async def _call(self, message: Message) -> bytes:
         """The body of the answer, at most `max_answer_bytes`.
 
         Raises RefusedError (unavailable) if the back end is away, busy or slow; WrongAnswerError if it answers with
@@ -217,6 +239,7 @@ class BackendCaller:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": " ".join(signatures),
             "traceparent": f"00-{message.trace}-{message.trace[:16]}-01",
+            **(trace_headers() if self._tracing is not None else {}),
             "oyez-attempt": str(attempt),
         }
 

@@ -20,6 +20,7 @@ from oyez.runtime.authentication import Credentials
 from oyez.runtime.client import Client
 from oyez.runtime.idempotency import current_command
 from oyez.service.backends.caller import Message
+from oyez.tracing import trace_headers
 
 PREFIX = "req_"
 """The beginning of a request's id."""
@@ -28,8 +29,10 @@ PREFIX = "req_"
 class Messages:
     """Builds the requests of one system."""
 
-    def __init__(self, system: str) -> None:
+    def __init__(self, system: str, *, traces: bool = False) -> None:
+        """With `traces`, a request has the trace id of the active span, if there is one."""
         self._system = system
+        self._traces = traces
 
     def command(self, declared: DeclaredCommand, command: Command, client: Client, timeout: float) -> Message:
         """A command to handle. A repeat with the client's own idempotency key has the same id."""
@@ -77,7 +80,8 @@ class Messages:
         return self._build(type, members, timeout, id)
 
     def _build(self, type: str, members: Mapping[str, Any], timeout: float, id: str = "") -> Message:
-        id, trace = id or PREFIX + secrets.token_hex(16), secrets.token_hex(16)
+        id, traced = id or PREFIX + secrets.token_hex(16), trace_headers() if self._traces else {}
+        trace = traced["traceparent"].split("-")[1] if traced else secrets.token_hex(16)
         head = {
             "type": type,
             "id": id,

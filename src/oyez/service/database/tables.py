@@ -46,6 +46,8 @@ outbox = Table(
     Column("created", Float(53), nullable=False),
     # Why the row was set aside; null if it waits for the log.
     Column("error", Text, nullable=True),
+    # The trace context in which it was published; null if it is not recorded.
+    Column("trace", Text, nullable=True),
     Index("oyez_outbox_order", "system", "id"),
     # Ids of deleted rows are not used again, because an event's key in the log contains the id.
     sqlite_autoincrement=True,
@@ -148,6 +150,8 @@ webhook_deliveries = Table(
     Column("error", Text, nullable=True),
     # When the last attempt was given up; null while it waits.
     Column("dead", Float(53), nullable=True),
+    # The trace context in which the event was published; null if it is not recorded.
+    Column("trace", Text, nullable=True),
     Index("oyez_webhook_deliveries_order", "receiver", "dead", "id"),
     sqlite_autoincrement=True,
 )

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
 from datetime import UTC, tzinfo
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -31,12 +32,13 @@ from oyez.logger import get_logger
 from oyez.observer import OUTBOX, Observers
 from oyez.runtime.awaiting import must_await
 from oyez.runtime.current import current_published
-from oyez.runtime.publisher import Publisher, report_published
+from oyez.runtime.publisher import Publisher, add_trace, report_published, start_publishing
 from oyez.service.database.database import Database
 from oyez.service.outbox.backlog import Backlog, read_backlog
 from oyez.service.outbox.idempotent_steps import begin_step
 from oyez.service.outbox.relay import Relay
 from oyez.service.outbox.transaction import Transaction
+from oyez.tracing import Span, Tracing
 
 logger = get_logger("oyez.service")
 
@@ -65,6 +67,7 @@ class Outbox:
         self._zone = zone
         self._check = check
         self._observers = observers
+        self._tracing = observers.tracing if observers is not None else None
         self._database = database
         self._publisher = publisher
         self._log = log
@@ -92,9 +95,14 @@ class Outbox:
         """
         self._check()
         step = begin_step(self._system, function)
+        publish: Callable[[list[Entry]], tuple[Span, list[Entry]]] | None = None
+        if self._tracing is not None:
+            # In the context of the caller, although it runs in the thread of the transaction.
+            context, tracing = copy_context(), self._tracing
+            publish = lambda entries: context.run(self._start_publishing, tracing, entries)  # noqa: E731
 
         def work(connection: Connection) -> tuple[T, Transaction]:
-            transaction = Transaction(connection, self._publisher, self._clock(), self._zone)
+            transaction = Transaction(connection, self._publisher, self._clock(), self._zone, publish)
             if step is not None and (done := step.find(connection)) is not None:
                 transaction.was_done()
                 return done[0], transaction
@@ -159,12 +167,18 @@ class Outbox:
             except TimeoutError:
                 logger.warning("events stay in the outbox until the log is back", system=self._system)
 
+    def _start_publishing(self, tracing: Tracing, entries: list[Entry]) -> tuple[Span, list[Entry]]:
+        span = start_publishing(tracing, self._publisher.contract, entries, OUTBOX)
+        return span, add_trace(entries, span.trace)
+
     def _finish(self, future: "Future[tuple[T, Transaction]]") -> tuple[T, Transaction, int | None]:
         """What the transaction returned, and the relay's round that moves its events; None if it has none."""
         self._running -= 1
         if not self._running:
             self._idle.set()
         result, transaction = future.result()
+        if transaction.span is not None:
+            transaction.span.end()
         if transaction.schedules:
             self.scheduled()
         return result, transaction, self._relay.report(transaction.stored) if transaction.stored is not None else None

@@ -7,7 +7,7 @@ listed at the start, once a second, and whenever rows of another process wait in
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from oyez.concurrency.periodic import PeriodicTask
@@ -19,6 +19,7 @@ from oyez.service.database.database import Database
 from oyez.service.outbox.arrivals import Arrivals
 from oyez.service.outbox.idempotent_steps import FORGET_INTERVAL, KEPT_SECONDS, forget_steps
 from oyez.service.outbox.rows import MAX_BATCH, BadRow, Row, StoredRows, delete_rows, list_rows, set_aside
+from oyez.tracing import Tracing
 
 logger = get_logger("oyez.service")
 
@@ -181,7 +182,23 @@ class Relay:
         positions = await self._log.append(entries, (CHECKPOINT, rows[-1].checkpoint))
         if observers is not None:
             report_published(observers, entries, positions, OUTBOX, began)
+            if observers.tracing is not None:
+                self._trace(observers.tracing, zip(rows, positions, strict=True))
         return positions[-1]
+
+    def _trace(self, tracing: Tracing, appended: Iterable[tuple[Row, str]]) -> None:
+        """Record for each event how long it was on its way from the transaction to the log."""
+        now = self._clock()
+        for row, position in appended:
+            if row.entry.trace:
+                attributes = {
+                    "messaging.system": "oyez",
+                    "messaging.message.id": position,
+                    "oyez.system": self._system,
+                    "oyez.event": row.entry.name,
+                }
+                seconds = max(now - row.created, 0.0)
+                tracing.record(f"relay {row.entry.name}", "internal", attributes, seconds, row.entry.trace)
 
     def _allow_deletion(self, last: int) -> None:
         self._appended_up_to = last

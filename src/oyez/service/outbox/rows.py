@@ -77,10 +77,11 @@ def _values(system: str, entry: Entry, now: float) -> dict[str, Any]:
         "data": entry.data,
         "control": entry.control,
         "created": now,
+        "trace": entry.trace or None,
     }
 
 
-_COLUMNS = ("system", "namespace", "rooms", "excluded", "data", "control", "created")
+_COLUMNS = ("system", "namespace", "rooms", "excluded", "data", "control", "created", "trace")
 _INSERT = str(insert(outbox).compile(dialect=sqlite.dialect(), column_keys=_COLUMNS))
 _PREVIOUS = "SELECT id FROM oyez_outbox WHERE system = ? AND id < ? AND error IS NULL ORDER BY id DESC LIMIT 1"
 
@@ -107,6 +108,7 @@ def list_rows(connection: Connection, system: str, after: int) -> list[Row | Bad
         outbox.c.created,
         outbox.c.namespace,
         outbox.c.control,
+        outbox.c.trace,
         # Undecoded: a row that cannot be decoded must not prevent the others from being read.
         cast(outbox.c.rooms, Text).label("rooms"),
         cast(outbox.c.excluded, Text).label("excluded"),
@@ -131,6 +133,7 @@ def _read_row(system: str, row: SqlRow[Any]) -> Row | BadRow:
             control=row.control,
             key=_key(system, row.id, row.created),
             name=name,
+            trace=row.trace or "",
         )
     except (msgspec.MsgspecError, UnicodeError) as error:
         return BadRow(row.id, str(error))

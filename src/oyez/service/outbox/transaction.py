@@ -1,6 +1,6 @@
 """A SQL transaction that emits: its events are stored in the outbox, in the same commit as the change."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, tzinfo
 from typing import Any
 
@@ -24,6 +24,7 @@ from oyez.service.outbox.members import (
     remove_member,
 )
 from oyez.service.outbox.rows import UNKNOWN_ROWS, StoredRows, store_entries
+from oyez.tracing import Span
 
 
 class Transaction:
@@ -32,7 +33,15 @@ class Transaction:
     `Outbox.run` gives one to the function that it runs, and a new one for each attempt.
     """
 
-    def __init__(self, connection: Connection, publisher: Publisher, now: float, zone: tzinfo = UTC) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        publisher: Publisher,
+        now: float,
+        zone: tzinfo = UTC,
+        publish: Callable[[list[Entry]], tuple[Span, list[Entry]]] | None = None,
+    ) -> None:
+        """`publish` begins the span of the publication of entries, and returns them with its context."""
         self.connection = connection
         self.now = now
         """When this attempt began, in seconds since 1970."""
@@ -46,6 +55,9 @@ class Transaction:
         """Volatile events, which are sent after the commit."""
         self.stored: StoredRows | None = None
         """The rows of its events in the outbox; None if there are none."""
+        self._publish = publish
+        self.span: Span | None = None
+        """The span of the publication of its events, if there are any and tracing is on."""
         self.schedules = False
         """True if the transaction has changed when jobs are due."""
 
@@ -129,6 +141,10 @@ class Transaction:
 
     def store(self) -> None:
         """Store the emitted events, as the last statements before the commit."""
+        entries = [*self._stored, *self.volatile]
+        if self._publish is not None and any(not entry.control for entry in entries):
+            self.span, traced = self._publish(entries)
+            self._stored, self.volatile = traced[: len(self._stored)], traced[len(self._stored) :]
         if self._stored:
             self.stored = store_entries(self.connection, self._system, self._stored, self.now)
 

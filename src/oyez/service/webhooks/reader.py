@@ -165,7 +165,7 @@ class Reader:
             for version, number in self._old_forms.list_versions(entry):
                 form = forms[number]
                 old[version] = build_body(event_in_form(event, number), form, now) if form is not None else None
-        return Message(position, make_id(position), entry.name, body, old)
+        return Message(position, make_id(position), entry.name, body, old, entry.trace)
 
     def _follow(self, entry: Entry, last: _Last | None) -> tuple[_Last, bool]:
         """Note an entry; True if it is the same event as the one before it, for another namespace.

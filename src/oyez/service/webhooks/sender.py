@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from oyez.concurrency.backoff import Backoff, is_worth_logging
-from oyez.errors import DatabaseUnavailableError, InvalidDataError
+from oyez.errors import UNAVAILABLE, DatabaseUnavailableError, InvalidDataError
 from oyez.logger import get_logger
 from oyez.service.database.database import Database
 from oyez.service.webhooks import store
@@ -19,6 +19,7 @@ from oyez.service.webhooks.message import sign
 from oyez.service.webhooks.post import Outcome, make_client, post
 from oyez.service.webhooks.schedule import Schedule
 from oyez.service.webhooks.store import Delivery, Receiver
+from oyez.tracing import Tracing, trace_headers, within
 
 logger = get_logger("oyez.service")
 
@@ -58,10 +59,12 @@ class Sender:
         clock: Callable[[], float],
         leads: Callable[[], bool],
         attempts: Counter[str],
+        tracing: Tracing | None = None,
     ) -> None:
         """`clock` gives seconds since 1970. `leads` is False if another process may lead now. `attempts` are counted by
         their result.
         """
+        self._tracing = tracing
         self._system = system
         self._id = id
         self._database = database
@@ -123,7 +126,10 @@ class Sender:
 
     async def _send(self, client: httpx.AsyncClient, receiver: Receiver, delivery: Delivery) -> bool:
         """Make one attempt, and store what became of it. False if the receiver's record has changed."""
-        outcome = await self._post(client, receiver, delivery)
+        if self._tracing is None or not delivery.trace:
+            outcome = await self._post(client, receiver, delivery)
+        else:
+            outcome = await self._post_traced(self._tracing, delivery.trace, client, receiver, delivery)
         now = self._clock()
         if outcome.error is None:
             self._attempts[ACCEPTED] += 1
@@ -134,6 +140,24 @@ class Sender:
         await self._fail(receiver, delivery, outcome, now)
         return False
 
+    async def _post_traced(
+        self, tracing: Tracing, trace: str, client: httpx.AsyncClient, receiver: Receiver, delivery: Delivery
+    ) -> Outcome:
+        attributes: dict[str, str | int | bool] = {
+            "http.request.method": "POST",
+            # Without path and query: they may hold secrets of the receiver.
+            "server.address": urlsplit(receiver.url).hostname or "",
+            "messaging.message.id": delivery.message,
+            "oyez.system": self._system,
+            "oyez.receiver": receiver.id,
+            "oyez.attempt": delivery.attempts + 1,
+        }
+        with within(tracing.start(f"webhook {self._system}", "client", attributes, trace)):
+            outcome = await self._post(client, receiver, delivery)
+            if outcome.error is not None:
+                tracing.fail(UNAVAILABLE.code)
+        return outcome
+
     async def _post(self, client: httpx.AsyncClient, receiver: Receiver, delivery: Delivery) -> Outcome:
         rules = self._rules
         try:
@@ -141,8 +165,11 @@ class Sender:
         except InvalidDataError as error:
             # The setting was changed after the receiver had been added.
             return Outcome(f"its address is not allowed any more: expected {error.expected}")
-        headers = sign(delivery.message, delivery.body, receiver.secrets, self._clock())
+        headers = {**sign(delivery.message, delivery.body, receiver.secrets, self._clock()), **self._trace_headers()}
         return await post(client, place, delivery.body, headers, timeout=rules.timeout, private=rules.private)
+
+    def _trace_headers(self) -> Mapping[str, str]:
+        return trace_headers() if self._tracing is not None else {}
 
     async def _fail(self, receiver: Receiver, delivery: Delivery, outcome: Outcome, now: float) -> None:
         assert outcome.error is not None

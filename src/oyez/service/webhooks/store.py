@@ -67,6 +67,8 @@ class Delivery(NamedTuple):
     message: str
     body: bytes
     attempts: int
+    trace: str | None
+    """The trace context in which the event was published; None if it is not recorded."""
 
 
 class Message(NamedTuple):
@@ -79,6 +81,8 @@ class Message(NamedTuple):
     body: bytes
     old: Mapping[str, bytes | None] = MappingProxyType({})
     """The bodies for receivers of older versions, None for those that do not receive it."""
+    trace: str = ""
+    """The trace context in which it was published."""
 
     def body_for(self, receiver: Receiver) -> bytes | None:
         """The body for a receiver; None if its version does not receive the event."""
@@ -260,7 +264,7 @@ def read_due(
     row = connection.execute(select(receivers).where(_is(system, id))).one_or_none()
     if row is None:
         return None, [], None
-    columns = (deliveries.c.id, deliveries.c.message, deliveries.c.body, deliveries.c.attempts)
+    columns = [deliveries.c[name] for name in Delivery._fields]
     due = select(*columns).where(_waits(id), deliveries.c.due <= now).order_by(deliveries.c.id).limit(BATCH)
     found = [Delivery(*one) for one in connection.execute(due)]
     later = None
@@ -349,6 +353,7 @@ def _to_row(receiver: str, message: Message, body: bytes, now: float, *, dead: b
         "due": now,
         "attempts": 0,
         "error": TOO_MANY if dead else None,
+        "trace": message.trace or None,
         "dead": now if dead else None,
     }
 

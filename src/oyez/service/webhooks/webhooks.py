@@ -28,6 +28,7 @@ from oyez.service.webhooks.schedule import Schedule
 from oyez.service.webhooks.sender import Rules, Sender
 from oyez.service.webhooks.store import MAX_WAITING, Beat, Receiver
 from oyez.settings import Settings, WebhookSettings
+from oyez.tracing import Tracing
 
 logger = get_logger("oyez.service")
 _sparse = SparseLog(logger, interval=10.0)
@@ -66,8 +67,10 @@ class Webhooks:
         *,
         declared: Mapping[str, WebhookSettings] | None = None,
         clock: Callable[[], float] = time.time,
+        tracing: Tracing | None = None,
     ) -> None:
         """`clock` gives seconds since 1970. `declared` are the receivers in the settings. Raises SettingsError."""
+        self._tracing = tracing
         self.system = contract.name
         self.events = {name: event for name, event in contract.events.items() if event.webhook}
         self.versions = contract.versions.names
@@ -235,7 +238,14 @@ class Webhooks:
 
     async def _send(self, id: str) -> None:
         sender = Sender(
-            self.system, id, self.database, self.rules, clock=self.clock, leads=self.leads, attempts=self.attempts
+            self.system,
+            id,
+            self.database,
+            self.rules,
+            clock=self.clock,
+            leads=self.leads,
+            attempts=self.attempts,
+            tracing=self._tracing,
         )
         self._senders[id] = sender
         try:

@@ -1,0 +1,233 @@
+"""Spans of OpenTelemetry. Imported only if the setting `tracing` is on; needs `pip install 'oyez[tracing]'`.
+
+Where spans go, and how many are recorded, is set by the standard variables OTEL_*. The SDK keeps a bounded number of
+spans and sends them from a thread of its own, so that a collector that is slow or away delays nothing.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+from opentelemetry import context as contexts
+from opentelemetry import trace as api
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+from structlog.contextvars import bound_contextvars
+
+from oyez import __version__
+from oyez.concurrency.token_bucket import Rate, TokenBucket
+from oyez.errors import INTERNAL, UNAVAILABLE
+from oyez.logger import get_logger
+from oyez.observer import Observer, RecoveryReport
+from oyez.tracing import MAX_STATE, Attributes, Kind, Span, read_trace
+
+logger = get_logger("oyez.ops")
+
+CLIENT_TRACES = Rate(10, 1.0)
+"""Traces of a process that clients may have recorded: a client that marks all of its commands as sampled would
+otherwise take the place of all other spans. Traces over the rate are not recorded."""
+CLOSE_SECONDS = 3.0
+"""Seconds for which the last spans are sent when the process stops."""
+FAILURES = frozenset({INTERNAL.code, UNAVAILABLE.code})
+"""Codes that are errors of the server: other refusals are what a client has to expect."""
+_KINDS = {kind.name.lower(): kind for kind in SpanKind}
+NOTHING = Context()
+
+
+class OpenTelemetry(Observer):
+    """Records the spans of a process. `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        provider: TracerProvider,
+        *,
+        shows_users: bool = False,
+        owned: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`owned` is True if this process's end is the provider's too."""
+        self.shows_users = shows_users
+        self._provider = provider
+        self._owned = owned
+        self._clock = clock
+        self._tracer = provider.get_tracer("oyez", __version__)
+        self._client_traces = TokenBucket(CLIENT_TRACES, clock())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            if self._owned:
+                await self._close()
+
+    async def _close(self) -> None:
+        loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+        def close() -> None:
+            self._provider.shutdown()
+            # The loop may have been closed since.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(closed.set)
+
+        # Not in the loop's own threads: the end of the process would wait for them.
+        threading.Thread(target=close, name="oyez-spans", daemon=True).start()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await closed.wait()
+        except TimeoutError:
+            logger.warning("the last spans were not sent: the collector does not answer")
+
+    def start(
+        self, name: str, kind: Kind, attributes: Attributes, trace: str | None = None, *, trusted: bool = True
+    ) -> Span:
+        parent = None if trace is None else self._find_parent(trace, trusted) or NOTHING
+        return _Span(self._tracer.start_span(name, parent, _KINDS[kind], attributes))
+
+    def record(
+        self, name: str, kind: Kind, attributes: Attributes, seconds: float, trace: str | None = None, code: str = ""
+    ) -> None:
+        parent = contexts.get_current() if trace is None else self._find_parent(trace, True)
+        if parent is None or not api.get_current_span(parent).get_span_context().trace_flags.sampled:
+            return
+        end = time.time_ns()
+        begin = end - int(seconds * 1e9)
+        span = self._tracer.start_span(name, parent, _KINDS[kind], attributes, start_time=begin)
+        if code:
+            _fail(span, code)
+        span.end(end)
+
+    def fail(self, code: str) -> None:
+        _fail(api.get_current_span(), code)
+
+    def recovered(self, report: RecoveryReport) -> None:
+        """A replay has no parent: it sends the events of many traces."""
+        attributes: dict[str, str | int | bool] = {
+            "messaging.system": "oyez",
+            "messaging.operation.name": "replay",
+            "messaging.destination.name": f"{report.system}{report.namespace}",
+            "messaging.batch.message_count": report.replayed,
+            "oyez.system": report.system,
+            "oyez.recovered": report.recovered,
+        }
+        if report.reason:
+            attributes["oyez.reason"] = report.reason
+        end = time.time_ns()
+        begin = end - int(report.seconds * 1e9)
+        name = f"replay {report.system}{report.namespace}"
+        self._tracer.start_span(name, NOTHING, SpanKind.CONSUMER, attributes, start_time=begin).end(end)
+
+    def _find_parent(self, trace: str, trusted: bool) -> Context | None:
+        parent, _, state = trace.partition(" ")
+        # It may come from a database or from another node, which have stored it.
+        if not read_trace((parent,)):
+            return None
+        _, trace_id, span_id, flags = parent.split("-")
+        if flags == "01" and not trusted and not self._client_traces.take(self._clock()):
+            flags = "00"
+        context = SpanContext(
+            int(trace_id, 16),
+            int(span_id, 16),
+            is_remote=True,
+            trace_flags=TraceFlags(int(flags, 16)),
+            trace_state=TraceState.from_header([state]) if state else None,
+        )
+        return api.set_span_in_context(NonRecordingSpan(context), NOTHING)
+
+
+class _Span:
+    """A span of the SDK as Oyez uses it."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: api.Span) -> None:
+        self._span = span
+
+    @property
+    def trace(self) -> str:
+        context = self._span.get_span_context()
+        if not context.trace_flags.sampled:
+            return ""
+        parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+        state = context.trace_state.to_header()
+        return f"{parent} {state}" if 0 < len(state) <= MAX_STATE else parent
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        token = contexts.attach(api.set_span_in_context(self._span))
+        try:
+            context = self._span.get_span_context()
+            if context.trace_flags.sampled:
+                with bound_contextvars(trace_id=f"{context.trace_id:032x}"):
+                    yield
+            else:
+                yield
+        finally:
+            contexts.detach(token)
+
+    def set(self, name: str, value: str | int | bool) -> None:
+        self._span.set_attribute(name, value)
+
+    def end(self, code: str = "") -> None:
+        if code:
+            _fail(self._span, code)
+        self._span.end()
+
+
+def _fail(span: api.Span, code: str) -> None:
+    span.set_attribute("oyez.code", code)
+    if code in FAILURES:
+        span.set_attribute("error.type", code)
+        span.set_status(Status(StatusCode.ERROR))
+
+
+class ReportingExporter(SpanExporter):
+    """Sends spans by another exporter. A collector that is away is logged once, and once more when it is back."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._away = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._exporter.export(spans)
+        except Exception:
+            result = SpanExportResult.FAILURE
+        away = result is not SpanExportResult.SUCCESS
+        if away and not self._away:
+            logger.warning(
+                "spans cannot be sent, and are dropped until the collector accepts them",
+                remedy="start the collector, or set OTEL_EXPORTER_OTLP_ENDPOINT to its address (OTLP over HTTP)",
+            )
+        elif self._away and not away:
+            logger.info("the collector accepts spans again")
+        self._away = away
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+def build_tracing(*, shows_users: bool) -> OpenTelemetry:
+    """Tracing as the variables OTEL_* say, or by the provider that the program has already set."""
+    known = api.get_tracer_provider()
+    if isinstance(known, TracerProvider):
+        return OpenTelemetry(known, shows_users=shows_users)
+    # ReportingExporter says it once; the exporter would say it for each batch.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+    defaults = Resource.create({"service.name": "oyez", "service.version": __version__})
+    provider = TracerProvider(resource=defaults.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(ReportingExporter(OTLPSpanExporter())))
+    # Other libraries' spans in handlers go the same way.
+    api.set_tracer_provider(provider)
+    return OpenTelemetry(provider, shows_users=shows_users, owned=True)
