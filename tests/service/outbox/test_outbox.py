@@ -1,18 +1,21 @@
 """Transactions that emit: committed means sent, once and in order; rolled back means never; also if processes die."""
 
 import asyncio
+import shutil
 import threading
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from oyez.contract.rooms import NamedRoom
 from oyez.errors import InvalidDataError, LogUnavailableError, RefusedError
 from oyez.log.log import Checkpoint, Entry
 from oyez.service.database import tables
+from oyez.service.database.database import MIGRATIONS, Database
 from oyez.service.outbox import relay as relay_module
 from oyez.service.outbox.transaction import Transaction
 from tests.service.ticket_system import Harness, Moved, Said, Solved, Typing, open_harness, say, say_next, ticket
@@ -348,6 +351,51 @@ async def test_two_relays_set_a_row_aside_once(database_url: str) -> None:
             await asyncio.gather(one.outbox.drained(), two.outbox.drained())
             await one.expect_said(1, 3)
     assert len([line for line in logs if "was set aside" in line["event"]]) == 1
+
+
+# Versions without traces.
+
+
+async def test_rows_of_a_version_without_traces_are_sent_before_and_after_the_migration(
+    database_url: str, tmp_path: Path
+) -> None:
+    for path in (MIGRATIONS / "versions").glob("*.py"):
+        if path.name < "0009":
+            shutil.copy(path, tmp_path)
+    database = Database(database_url)
+    database.migrate("oyez", tmp_path)
+    await database.run(store_earlier, 1)
+    database.close()
+    async with open_harness(database_url) as desk:
+        await desk.expect_said(1)
+        # The node of that version goes on beside this one.
+        await desk.database.run(store_earlier, 2)
+        await desk.outbox.drained()
+        await desk.expect_said(1, 2)
+        assert [entry.trace for entry in desk.log.stored.values()] == ["", ""]
+
+
+def store_earlier(connection: Connection, number: int) -> None:
+    """What the version without traces does."""
+    row = {
+        "system": "desk",
+        "namespace": "/",
+        "rooms": ["ticket:1"],
+        "excluded": [],
+        "data": b'["said",{"number":%d,"timestamp":"2026-01-31T12:00:00Z"}]' % number,
+        "control": "",
+        "created": WALL_TIME,
+    }
+    connection.execute(insert(tables.outbox), row)
+
+
+async def test_a_trace_stays_with_an_event_that_another_process_sends(database_url: str) -> None:
+    async with open_harness(database_url, relays=False) as desk:
+        await desk.outbox.run(say, 1)
+        await desk.database.run(lambda c: c.execute(update(tables.outbox).values(trace="00-ab")).rowcount)
+    async with open_harness(database_url) as desk:
+        await desk.expect_said(1)
+        assert [entry.trace for entry in desk.log.stored.values()] == ["00-ab"]
 
 
 # Members.
