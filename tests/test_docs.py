@@ -100,6 +100,7 @@ OWN = (
     "settings",
     "systems",
     "testing",
+    "tracing",
     "troubleshooting",
     "tutorial",
     "webhooks",

@@ -290,7 +290,16 @@ async def test_a_client_that_returns(tmp_path: Path, recorder: Recorder) -> None
             await ada.expect_event("sold")
             result = await recorder.expect(RecoveryReport, recovered=True)
             assert result == RecoveryReport(
-                "stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "", since=result.since
+                "stall",
+                "/",
+                ada.sid,
+                public_id(ada.engine_sid),
+                "ada",
+                True,
+                1,
+                "",
+                since=result.since,
+                seconds=result.seconds,
             )
             assert result.since
         points = [report.point for report in recorder.reports[first:]]
@@ -314,7 +323,17 @@ async def test_a_room_that_is_replayed(tmp_path: Path, recorder: Recorder) -> No
             assert (await ada.call("join_row", "1"))["ok"]
             result = await recorder.expect(RecoveryReport, room="row:1")
             assert result == RecoveryReport(
-                "stall", "/", ada.sid, public_id(ada.engine_sid), "ada", True, 1, "", "row:1", result.since
+                "stall",
+                "/",
+                ada.sid,
+                public_id(ada.engine_sid),
+                "ada",
+                True,
+                1,
+                "",
+                "row:1",
+                result.since,
+                result.seconds,
             )
 
 
