@@ -153,7 +153,7 @@ class Oyez:
             for name, served in self.systems.items():
                 routes += served.build_routes()
                 for target, respond in served.list_responders():
-                    self._responders[target] = partial(answer_or_log, respond)
+                    self._responders[target] = partial(answer_or_log, respond, tracing)
                 routes += self._serve_at(f"/{name}/socket.io", served.server)
                 routes += self._serve_at(f"/{name}/ws", JsonEndpoint(served.server))
             routes += self._serve_alone(settings.ws_path)
@@ -405,8 +405,9 @@ class LogFailures:
                 await failed(scope, receive, send)
 
 
-async def answer_or_log(endpoint: Responder, request: Request) -> Response:
+async def answer_or_log(endpoint: Responder, tracing: Tracing | None, request: Request) -> Response:
     """The answer of a route's endpoint; if it fails, the error is logged, and the answer is 500."""
+    request.scope[TRACING] = tracing
     try:
         return await endpoint(request)
     except Exception as error:
