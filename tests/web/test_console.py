@@ -2,7 +2,9 @@
 
 from msgspec.structs import replace
 
+from oyez.contract import Contract
 from oyez.service.app import Oyez
+from oyez.service.system import System
 from oyez.settings import Settings
 from tests.support.browser import Browser, Page
 from tests.support.shops import Market, serve
@@ -226,3 +228,29 @@ async def test_in_production_the_console_makes_no_tokens(settings: Settings, bro
         await page.fill(f"{PANEL} input[name=token]", "not a token")
         await page.click(f"{PANEL} .primary")
         await page.wait_for(".row-error", "token_invalid")
+
+
+async def test_the_console_asks_for_the_id_in_the_name_of_a_namespace(settings: Settings, browser: Browser) -> None:
+    sites = Contract("sites", roles=("worker",), default_role="worker")
+    site = sites.namespace("/site-{siteId}")
+    site.signal("alarm", to=[site.everyone], description="There is an alarm.")
+    oyez = Oyez([System(contract=sites)], replace(settings, oyez_data=f"{settings.oyez_data}-sites"))
+    async with serve(oyez) as market, browser.open(f"{market.url}/sites/docs") as page:
+        await page.wait_for("h1")
+        await page.wait_until("document.body.innerText.includes('/site-17')")
+        assert not await page.evaluate(
+            "[...document.querySelectorAll('pre')].some((one) => /io.*{siteId}/.test(one.innerText))"
+        )
+        await page.click(".console-button")
+        await page.fill(f"{PANEL} input[name=sub]", "ada")
+        await page.wait_until(f"document.querySelector({f'{PANEL} .primary'!r}).disabled")
+        await page.fill(f"{PANEL} input[name=siteId]", "9")
+        await page.click(f"{PANEL} .primary")
+        await page.wait_for(".phase", "Connected")
+        answer = await market.call("POST", "/sites/events", {"event": "alarm", "namespace": "/site-8"})
+        assert answer.is_success, answer.text
+        answer = await market.call("POST", "/sites/events", {"event": "alarm", "namespace": "/site-9"})
+        assert answer.is_success, answer.text
+        await page.wait_for(".row-event", "alarm")
+        assert len(await page.texts(".row-event")) == 1
+        assert await page.list_errors() == []

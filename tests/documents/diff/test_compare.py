@@ -420,3 +420,16 @@ def test_rights_are_compared_by_what_they_allow(old: Any, new: Any, kind: str | 
 def test_a_role_excluded_is_the_others_admitted() -> None:
     everyone_else = {"kind": "not_role", "roles": ["guest"], "text": ""}
     assert compare_rights(everyone_else, BUYER_OR_SELLER, ["buyer", "seller", "guest"]) is None
+
+
+def test_a_namespace_with_another_name_is_found_by_what_is_in_it() -> None:
+    def make(name: str) -> Any:
+        made = Contract("c", roles=("user",))
+        shop = made.namespace(name)
+        shop.signal("opened", to=[shop.everyone], description="It is open.")
+        made.namespace("/other")
+        return describe(made.build())
+
+    gone, new = [found for found in compare(make("/shop"), make("/shop-{id}")) if found.kind.startswith("namespace-")]
+    assert gone.text.startswith("is gone, renamed to /shop-{id}?") and gone.clients is BREAKING
+    assert new.text.startswith("is new, renamed from /shop?")

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from oyez.contract import Contract, anyone
 from oyez.contract.declare import DeclaredCommand
+from oyez.documents.asyncapi import build_asyncapi
+from oyez.documents.description import describe
 from oyez.scaffold.reader.read import ReadContract, write_contract
 
 
@@ -236,6 +239,32 @@ THIRD = """
    "orderId": {"type": "string"}, "total": {"type": "number"}, "state": {"enum": ["new", "sent"]},
    "note": {"type": ["string", "null"]}}}}}}
 """
+
+
+@pytest.mark.parametrize(
+    ("address", "namespace"),
+    [
+        ("/shop-{shopId}", "/shop-{shopId}"),
+        ("/{shopId}", "/"),
+        ("/shop {shopId}", "/"),
+        ("/shop-{}", "/"),
+    ],
+)
+def test_an_address_with_ids_is_a_namespace_if_it_can_be_one(address: str, namespace: str) -> None:
+    found = read(SECOND.replace("  /shop:", f"  '{address}':"), ".yaml")
+    assert found.contract is not None
+    assert list(found.contract.events["order:placed"].targets) == [namespace]
+
+
+def test_the_rooms_of_our_own_documents_are_no_namespaces() -> None:
+    made = Contract("sites", roles=("user",), default_role="user")
+    site = made.namespace("/site-{siteId}")
+    gate = site.room("gate-{number}", members=anyone())
+    site.signal("opened", to=[gate], description="A gate is open.")
+    text = build_asyncapi(describe(made.build()))
+    found = read(text.decode(), ".json")
+    assert found.contract is not None
+    assert list(found.contract.events["opened"].targets) == ["/site-{siteId}"]
 
 
 @pytest.mark.parametrize(("text", "suffix"), [(SECOND, ".yaml"), (THIRD, ".json")])

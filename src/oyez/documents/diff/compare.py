@@ -80,8 +80,13 @@ class _Comparison:
         yield from self._compare_contract()
         yield from self._compare_refusals()
         yield from self._compare_errors(self._old["errors"], self._new["errors"])
-        for _, old, new in _pair(self._old["namespaces"], self._new["namespaces"], "name"):
-            yield from self._compare_namespace(old, new)
+        pairs = list(_pair(self._old["namespaces"], self._new["namespaces"], "name"))
+        gone, fresh = [old for _, old, new in pairs if new is None], [new for _, old, new in pairs if old is None]
+        for _, old, new in pairs:
+            hint = (
+                _guess_name(old, fresh, "to") if new is None else _guess_name(new, gone, "from") if old is None else ""
+            )
+            yield from self._compare_namespace(old, new, hint)
 
     # The contract.
 
@@ -141,12 +146,12 @@ class _Comparison:
 
     # Namespaces.
 
-    def _compare_namespace(self, old: Data | None, new: Data | None) -> Iterator[Change]:
+    def _compare_namespace(self, old: Data | None, new: Data | None, hint: str) -> Iterator[Change]:
         found = old if old is not None else new
         assert found is not None
         place = f"namespace {found['name']}"
         if old is None or new is None:
-            yield _change("namespace-added" if old is None else "namespace-removed", place, _new_or_gone(old))
+            yield _change("namespace-added" if old is None else "namespace-removed", place, _new_or_gone(old) + hint)
             yield from self._compare_events((old or _EMPTY)["events"], (new or _EMPTY)["events"], place, whole=False)
             return
         yield from self._rights(f"{place}, who", old["who"], new["who"])
@@ -302,6 +307,17 @@ def _change(name: str, place: str, text: str) -> Change:
 
 def _new_or_gone(old: Any) -> str:
     return "is new" if old is None else "is gone"
+
+
+def _guess_name(found: Data, others: Sequence[Data], way: str) -> str:
+    """A hint at the other name of a namespace, if one of `others` has at least half of its events and commands."""
+
+    def names(space: Data) -> set[tuple[str, str]]:
+        return {(kind, each["name"]) for kind in ("events", "commands") for each in space[kind]}
+
+    best = max(others, key=lambda other: len(names(found) & names(other)), default=None)
+    alike = best is not None and 2 * len(names(found) & names(best)) >= max(1, len(names(found)))
+    return f", renamed {way} {best['name']}?" if best is not None and alike else ""
 
 
 def _changed(kind: str, place: str, old: Any, new: Any, *, shown: bool = True) -> Iterator[Change]:

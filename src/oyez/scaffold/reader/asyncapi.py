@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from oyez.contract.patterns import NamespaceName
 from oyez.scaffold.reader.model import (
     COMMAND,
     EVENT,
@@ -85,6 +86,10 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, Loader=loader)
 
 
+_NAMESPACE = re.compile(r"/\w(?:[\w/-]|\{\w+\})*")
+"""Namespaces as documents name them, such as `/shop-{shopId}`. Other addresses are those of rooms or brokers."""
+
+
 class Reader:
     """Reads one tree."""
 
@@ -96,31 +101,42 @@ class Reader:
 
     def read(self, third: bool) -> Document:
         messages = self._read_third() if third else self._read_second()
-        for channel, direction, name, message in messages:
-            self._add(channel, direction, name, message)
+        for namespace, direction, name, message in messages:
+            self._add(namespace, direction, name, message)
         info = self._tree.get("info")
         if isinstance(info, dict) and isinstance(info.get("description"), str):
             self._document.sentences.append(info["description"])
         return self._document
 
     def _read_second(self) -> Iterator[tuple[str, Direction, str, Any]]:
+        """The namespace, direction, name and content of each message."""
         for channel, item in self._entries(self._tree.get("channels")):
             for word, direction in (("publish", COMMAND), ("subscribe", EVENT)):
                 operation = self._find(item.get(word))
                 message = self._find(operation.get("message"))
                 for one in message.get("oneOf", [message] if message else []):
                     found = self._find(one)
-                    yield channel, direction, self._name(found, one, operation, channel), found
+                    name = self._name(found, one, operation, channel)
+                    yield self._find_namespace(channel, item), direction, name, found
 
     def _read_third(self) -> Iterator[tuple[str, Direction, str, Any]]:
         for key, operation in self._entries(self._tree.get("operations")):
             direction = COMMAND if operation.get("action") == "receive" else EVENT
             channel = self._find(operation.get("channel"))
-            address = channel.get("address") or self._key(operation.get("channel"))
+            address = str(channel.get("address") or self._key(operation.get("channel")))
             listed = operation.get("messages") or list(self._mapping(channel.get("messages")).values())
             for one in listed if isinstance(listed, list) else []:
                 found = self._find(one)
-                yield str(address), direction, self._name(found, one, {"operationId": key}, str(address)), found
+                name = self._name(found, one, {"operationId": key}, address)
+                yield self._find_namespace(address, channel), direction, name, found
+
+    def _find_namespace(self, address: str, channel: Mapping[str, Any]) -> str:
+        """The namespace of a channel: its tag in documents of Oyez, otherwise its address if that can be one."""
+        tags = [tag.get("name") for tag in self._list(channel.get("tags")) if isinstance(tag, dict)]
+        tagged = next((tag for tag in tags if isinstance(tag, str) and tag.startswith("/")), None)
+        name = tagged or address
+        fits = name == ROOT or (_NAMESPACE.fullmatch(name) is not None and not NamespaceName(name).fault)
+        return name if fits else ROOT
 
     def _name(self, message: Mapping[str, Any], reference: Any, operation: Mapping[str, Any], channel: str) -> str:
         """The name on the wire, from the first place that has one."""
@@ -128,7 +144,7 @@ class Reader:
         names = (message.get("name"), key, operation.get("operationId"), channel, message.get("title"))
         return next((str(name) for name in names if isinstance(name, str) and NAME.fullmatch(name)), "")
 
-    def _add(self, channel: str, direction: Direction, name: str, message: Mapping[str, Any]) -> None:
+    def _add(self, namespace: str, direction: Direction, name: str, message: Mapping[str, Any]) -> None:
         if not name or name in OWN:
             return
         payload = message.get("payload")
@@ -140,17 +156,19 @@ class Reader:
             Message(
                 name=name,
                 direction=direction,
-                namespace=channel if re.fullmatch(r"/\w[\w/-]*", channel) else ROOT,
+                namespace=namespace,
                 line=line,
                 end=line,
                 description=str(message.get("summary") or message.get("description") or message.get("title") or ""),
                 arguments=self._read_arguments(schema) if payload is not None else (),
                 variants=self._read_variants(schema),
-                example=self._read_example(message),
+                example=self._read_example(message) if schema.get("maxItems") != 0 else NO_SAMPLE,
             )
         )
 
     def _read_arguments(self, schema: Mapping[str, Any]) -> tuple[Field, ...] | None:
+        if schema.get("type") == "array" and schema.get("maxItems") == 0:
+            return ()
         shape, nullable = self._shape(schema, 0)
         if isinstance(shape, Scalar) and shape.name == "Any":
             return None

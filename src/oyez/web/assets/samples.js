@@ -102,11 +102,14 @@ const findSource = (model) => {
 
 // Connecting.
 
+// A namespace of that form, with an example of each id in its name.
+const fillIn = (namespace) => namespace.replace(/\{\w+\}/g, "17");
+
 const connectJs = (model, namespace) => {
   const source = findSource(model);
   const token = addVersion(model, JS_TOKEN[source.kind]?.(source.name), JS_AUTH);
   return [
-    `io("${model.place.origin}${namespace === "/" ? "" : namespace}", {`,
+    `io("${model.place.origin}${namespace === "/" ? "" : fillIn(namespace)}", {`,
     `${JS_INDENT}path: "${model.place.path}",`,
     ...(token ? [JS_INDENT + token] : []),
     "});",
@@ -148,7 +151,7 @@ const connectPython = (model, namespace) => {
   const source = findSource(model);
   const token = addVersion(model, PYTHON_TOKEN[source.kind]?.(source.name), PYTHON_AUTH);
   const address = source.kind === "query" ? `f"${model.place.origin}?${source.name}={os.environ['TOKEN']}"` : `"${model.place.origin}"`;
-  const lines = [address + ",", `socketio_path="${model.place.path}",`, ...(token ? [token] : []), `namespaces=["${namespace}"],`];
+  const lines = [address + ",", `socketio_path="${model.place.path}",`, ...(token ? [token] : []), `namespaces=["${fillIn(namespace)}"],`];
   return `    await client.connect(\n${lines.map((line) => `        ${line}\n`).join("")}    )\n`;
 };
 
@@ -158,7 +161,7 @@ const startCurl = (model, namespace) => {
   const members = [source.kind === "auth" && [source.name, "$TOKEN"], version].filter(Boolean);
   const auth = members.length ? `{${members.map(([name, value]) => `\\"${name}\\":\\"${value}\\"`).join(",")}}` : "";
   const query = source.kind === "query" ? `&${source.name}=$TOKEN` : "";
-  const space = namespace === "/" ? "" : `${namespace},`;
+  const space = namespace === "/" ? "" : `${fillIn(namespace)},`;
   const extra = CURL_TOKEN[source.kind]?.(source.name) ?? "";
   return (
     `URL="${model.place.origin}${model.place.path}?EIO=4&transport=polling"\n` +
@@ -172,7 +175,7 @@ const CURL_PART = "# URL and SID are those of the program that connects.\n";
 export const sampleConnect = (model, namespace) => ({
   javascript: `${startJs(model, namespace)}\n${JS_CONNECTED}${JS_FAILED}`,
   typescript: `${startTs(model, namespace)}\n${JS_CONNECTED}${JS_FAILED}`,
-  python: `${PYTHON_IMPORT}${connectPython(model, namespace)}    print("connected", client.get_sid("${namespace}"))\n    await client.wait()\n${PYTHON_END}`,
+  python: `${PYTHON_IMPORT}${connectPython(model, namespace)}    print("connected", client.get_sid("${fillIn(namespace)}"))\n    await client.wait()\n${PYTHON_END}`,
   curl: `${startCurl(model, namespace)}# 40: connected. 44: refused, with the reason.\ncurl -s "$URL&sid=$SID"\n`,
 });
 
@@ -184,7 +187,7 @@ export const sampleReceive = (model, event) => {
   const name = writeText(event.example_name);
   const js = `socket.on(${name}, (${listed}) => {\n  console.log(${names.length ? listed : name});\n});\n`;
   const python = (by) =>
-    `${by}@client.on(${name}, namespace="${event.namespace}")\n${by}async def received(${listed}):\n${by}    print(${listed || name})\n`;
+    `${by}@client.on(${name}, namespace="${fillIn(event.namespace)}")\n${by}async def received(${listed}):\n${by}    print(${listed || name})\n`;
   const curl = `# 42: an event. 2: a ping, which has to be answered with 3.\nwhile packet=$(curl -sf "$URL&sid=$SID"); do\n  echo "$packet" | tr '\\036' '\\n'\n  [ "$packet" = 2 ] && curl -s "$URL&sid=$SID" -d 3\ndone\n`;
   return {
     javascript: { part: js, whole: `${startJs(model, event.namespace)}\n${js}${JS_FAILED}` },
@@ -204,7 +207,7 @@ export const sampleSend = (model, command) => {
   const name = command.example_name;
   const js = `const answer = await socket\n  .timeout(10_000)\n  .emitWithAck(${writeText(name)}${writeArguments(values, "  ")});\nconsole.log(answer);\n`;
   const jsEnd = "socket.disconnect();\n";
-  const space = command.namespace === "/" ? "" : `${command.namespace},`;
+  const space = command.namespace === "/" ? "" : `${fillIn(command.namespace)},`;
   const curl =
     `curl -s "$URL&sid=$SID" -d ${quoteShell(`42${space}0${JSON.stringify([name, ...values])}`)}\n` +
     `curl -s "$URL&sid=$SID" # 43: the acknowledgement\n`;
@@ -225,7 +228,7 @@ const callPython = (command, values, by) => {
   const data = written.length === 1 ? written[0] : `(${written.join(", ")})`;
   const argument = written.length ? `${by}    ${data},\n` : "";
   return (
-    `${by}answer = await client.call(\n${by}    ${writeText(command.example_name)},\n${argument}${by}    namespace="${command.namespace}",\n${by}    timeout=10,\n${by})\n` +
+    `${by}answer = await client.call(\n${by}    ${writeText(command.example_name)},\n${argument}${by}    namespace="${fillIn(command.namespace)}",\n${by}    timeout=10,\n${by})\n` +
     `${by}print(answer)\n`
   );
 };
