@@ -5,6 +5,7 @@ import json
 import re
 import resource
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 import trustme
 
+from oyez.cli.checks import machine
 from oyez.cli.checks.before_start import BEFORE_START
 from oyez.cli.checks.machine import MACHINE, TOKEN_REMEDIES
 from oyez.cli.checks.report import Check, ProblemError
@@ -33,7 +36,9 @@ from oyez.service.auth.secrets import Secret
 from oyez.service.auth.tokens import build_signer
 from oyez.service.system import System, SystemServices
 from oyez.settings import Settings
+from oyez.systems.loader import load_system
 from tests.support.clock import PATIENCE
+from tests.support.postgres import PostgreSQL
 from tests.support.round_robin import NGINX, balance_by_nginx
 from tests.support.shops import Market, serve, shop
 from tests.support.terminal import Calls, Ended
@@ -473,6 +478,41 @@ async def test_a_disk_that_is_too_small(folder: Path, doctor: Doctor) -> None:
     assert "the logs may grow to" in found["disk"]
 
 
+@pytest.mark.parametrize(
+    ("bytes_left", "words"), [(0, "no folder for temporary files"), (20_000, "tables cannot be made")]
+)
+def test_a_disk_that_is_full(folder: Path, bytes_left: int, words: str) -> None:
+    def limit() -> None:
+        # Over its limit a file cannot grow, which is what a full disk looks like.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
+
+    found = ask_apart(folder, limit)["system quotes"]
+    assert words in found and "If the disk is full, free space" in found
+
+
+async def test_tables_that_lack_a_migration(folder: Path, doctor: Doctor) -> None:
+    file = folder / "domain.sqlite"
+    settings = Settings(oyez_data=str(folder / "served"), database_url=f"sqlite:///{file}")
+    Oyez([load_system("quotes")], settings).database.close()
+    words = ("--system", "quotes", "--database-url", f"sqlite:///{file}")
+    assert "tables of quotes" not in await doctor(*words)
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("ALTER TABLE quotes_suppliers RENAME COLUMN supplier_id TO other")
+    assert "the column supplier_id" in (await doctor(*words))["tables of quotes"]
+
+
+async def test_a_clock_that_differs_from_those_of_redis_and_postgresql(
+    doctor: Doctor, valkey: ValkeyServer, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "time", SimpleNamespace(time=lambda: time.time() + 3_600))
+    found = await doctor("--system", "quotes", "--redis-url", valkey.url)
+    assert re.search(r"The clock of Redis is 3[56]\d\d s behind the clock of this machine", found["clocks"])
+    database = postgresql.make_database()
+    found = await doctor("--system", "quotes", "--database-url", database)
+    assert re.search(r"The clock of PostgreSQL is 3[56]\d\d s behind the clock of this machine", found["clocks"])
+    postgresql.drop_database(database)
+
+
 async def test_a_folder_and_a_database_that_cannot_be_used(folder: Path, doctor: Doctor) -> None:
     (folder / "file").write_text("no folder")
     found = await doctor("--system", "quotes", "--oyez-data", "file/data")
@@ -481,14 +521,19 @@ async def test_a_folder_and_a_database_that_cannot_be_used(folder: Path, doctor:
     assert "Connection refused" in found["database"] or "connection" in found["database"].lower()
 
 
-def test_too_few_open_files(folder: Path) -> None:
-    command = [sys.executable, "-m", "oyez.cli", "doctor", "--system", "quotes", "--json"]
+def ask_apart(folder: Path, limit: Callable[[], None]) -> dict[str, str]:
+    """The problems that a doctor in a process of its own finds, after `limit` was called there."""
+    # Without -B, Python would write bytecode up to the limit, and other tests would read that.
+    command = [sys.executable, "-B", "-m", "oyez.cli", "doctor", "--system", "quotes", "--json"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, preexec_fn=limit, check=False)
+    return find_problems(Ended(ended.returncode, ended.stdout, ended.stderr))
 
+
+def test_too_few_open_files(folder: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, preexec_fn=limit, check=False)
-    found = find_problems(Ended(ended.returncode, ended.stdout, ended.stderr))
+    found = ask_apart(folder, limit)
     assert "A process may open 256 files" in found["open files"]
     assert "LimitNOFILE" in found["open files"]
 

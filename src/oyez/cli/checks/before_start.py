@@ -3,13 +3,17 @@
 import asyncio
 import secrets
 import socket
+import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from oyez.cli.checks.report import Check, Checks
+from sqlalchemy.exc import DBAPIError
+
+from oyez.cli.checks.report import Check, Checks, ProblemError
 from oyez.cli.console import explain_os_error
 from oyez.cli.serve import check_certificate
 from oyez.errors import SettingsError
@@ -27,25 +31,45 @@ from oyez.service.system import System
 from oyez.settings import Settings
 from oyez.systems.loader import load_system
 
+NO_SPACE = "If the disk is full, free space; otherwise set TMPDIR to a folder that can be written."
+NO_SPACE_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""SQLite's codes of a file that cannot be written."""
+
 # Systems.
 
 
 def check_systems(checks: Checks, references: Sequence[str], settings: Settings) -> list[System]:
     """The systems that can be loaded. Each is also built once, with a database of its own that is deleted again."""
     loaded = []
-    with tempfile.TemporaryDirectory() as folder:
-        for reference in references:
+    for reference in references:
 
-            def build(reference: str = reference) -> tuple[System, str]:
-                system = load_system(reference)
-                build_apart(system, Path(folder) / system.name, settings)
-                contract = system.contract
-                return system, f"{len(contract.events)} events, contract and handlers fit"
+        def build(reference: str = reference) -> tuple[System, str]:
+            system = load_system(reference)
+            with temporary_folder() as folder:
+                try:
+                    build_apart(system, folder / system.name, settings)
+                except DBAPIError as error:
+                    if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in NO_SPACE_CODES:
+                        raise ProblemError(f"Its tables cannot be made in {folder}: {error.orig}. {NO_SPACE}") from None
+                    raise
+            contract = system.contract
+            return system, f"{len(contract.events)} events, contract and handlers fit"
 
-            system = checks.run(f"system {reference}", build)
-            if system is not None:
-                loaded.append(system)
+        system = checks.run(f"system {reference}", build)
+        if system is not None:
+            loaded.append(system)
     return loaded
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is deleted afterwards. Raises ProblemError if there is no place for one."""
+    try:
+        temporary = tempfile.TemporaryDirectory()
+    except OSError:
+        raise ProblemError(f"There is no folder for temporary files. {NO_SPACE}") from None
+    with temporary as name:
+        yield Path(name)
 
 
 def build_apart(system: System, folder: Path, settings: Settings) -> None:
