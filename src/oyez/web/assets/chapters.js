@@ -57,7 +57,7 @@ export const Connect = ({ model, language, onLanguage, onConsole, retention }) =
           <${Fact} name="Token">
             ${model.tokens.map((source) => html`<p><${Inline} text=${capitalize(source.text)} /></p>`)}
             <p class="quiet">The first place that has a token counts.</p>
-            <p><${Inline} text=${`To try it out, make one in a terminal of the server: \`${commandForToken(model)}\`.`} /></p>
+            <p><${Inline} text=${`To try it out, make one in a terminal of the server: \`${commandForToken(model)}\`. If it serves a file, write the path of the file in place of \`${model.name}\`.`} /></p>
           <//>
           ${model.versions &&
           html`<${Fact} name="Version">

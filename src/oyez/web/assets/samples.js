@@ -212,8 +212,8 @@ export const sampleSend = (model, command) => {
     `curl -s "$URL&sid=$SID" -d ${quoteShell(`42${space}0${JSON.stringify([name, ...values])}`)}\n` +
     `curl -s "$URL&sid=$SID" # 43: the acknowledgement\n`;
   return {
-    javascript: { part: js, whole: `${startJs(model, command.namespace)}\n${js}${jsEnd}` },
-    typescript: { part: js, whole: `${startTs(model, command.namespace)}\n${js}${jsEnd}` },
+    javascript: { part: js, whole: `${startJs(model, command.namespace)}\n${JS_FAILED}\n${js}${jsEnd}` },
+    typescript: { part: js, whole: `${startTs(model, command.namespace)}\n${JS_FAILED}\n${js}${jsEnd}` },
     python: {
       part: callPython(command, values, ""),
       whole: `${PYTHON_IMPORT}${connectPython(model, command.namespace)}${callPython(command, values, "    ")}    await client.disconnect()\n${PYTHON_END}`,
