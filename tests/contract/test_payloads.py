@@ -363,6 +363,8 @@ def test_a_signal_is_an_event_without_arguments() -> None:
         (Up | Other, {}, "event e: Up and Other have their tags in different fields, kind, type; use one tag_field"),
         (Up | Untagged, {}, "event e: nothing distinguishes Up and Untagged: give each class a tag"),
         (Up | Down, {"arguments": "positional"}, "event e: has the shapes Up and Down, and only an object can"),
+        (int, {}, "event e: int is not a Payload; declare a class that is derived from Payload"),
+        (list[int], {}, "event e: list[int] has type parameters; declare a class that is derived from Payload"),
         (Up | int, {}, "event e: int is not a Payload; declare a class that is derived from Payload"),
         (Text, {"max_bytes": 0}, "event e: max_bytes is 0: expected a whole number of bytes from 1 to 500,000"),
         (Text, {"max_bytes": 500_001}, "event e: max_bytes is 500001"),
@@ -396,6 +398,10 @@ def make_payload(kind: Any) -> type[Payload]:
         (K, "event e: field has a type parameter; write the type itself"),
         (list[K], "event e: field has a type parameter; write the type itself"),  # type: ignore[valid-type]
         ("Nowhere", "event e: a type of Made is not known (name 'Nowhere' is not defined); define it"),
+        (
+            Annotated[tuple[int, int], Meta(min_length=3)],
+            "event e: field has limits that do not fit its type; length is",
+        ),
         (complex, "event e: field: complex is not a type that an event can carry; Any is any JSON"),
         (list[object], "event e: field: object is not a type that an event can carry; Any is any JSON"),
         (
