@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from urllib.parse import quote
 
 import pytest
 
@@ -10,6 +11,7 @@ from oyez.client import Client, ConnectRefused, connect
 from tests.support.browser import Browser, Page
 from tests.support.operators import KEY, KEYS, build
 from tests.support.pairs import SUPPORT
+from tests.support.parcels import system as parcels
 from tests.support.pharmacy import system
 from tests.support.served import serve as serve_process
 from tests.support.shops import Market, serve
@@ -25,7 +27,7 @@ KEEP_SAVED = """(() => {
 })()"""
 """Keeps the text of the next file that the page saves."""
 PHONE = {"width": 360, "height": 740}
-VIEWS = ("overview", "connections", "events", "history", "work", "keys", "audit")
+VIEWS = ("overview", "connections", "events", "receipts", "history", "work", "keys", "audit")
 """Those that are looked at on a phone: each kind of table and form."""
 
 
@@ -33,6 +35,12 @@ VIEWS = ("overview", "connections", "events", "history", "work", "keys", "audit"
 async def pharmacy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
     folder = tmp_path_factory.mktemp("admin")
     async with serve(build(folder, [system], port=0, shutdown_timeout=5.0)) as market:
+        yield market
+
+
+@pytest.fixture(scope="module")
+async def couriers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
+    async with serve(build(tmp_path_factory.mktemp("couriers"), [parcels], port=0)) as market:
         yield market
 
 
@@ -142,6 +150,45 @@ async def test_why_an_event_reached_one_user_and_not_another(pharmacy: Market, b
         await page.fill(".filters input", "zoe")
         await page.click(".filters .primary", "Ask")
         await page.wait_for(".step", "Was away")
+
+
+async def test_who_has_received_and_acknowledged_an_event(couriers: Market, browser: Browser) -> None:
+    async def publish(body: Mapping[str, object]) -> str:
+        return str((await couriers.call("POST", "/parcels/events", body)).json()["position"])
+
+    for user in ("ada", IMAGE):
+        await couriers.call("PUT", f"/parcels/rooms/crew:north/members/user:{quote(user)}")
+    async with couriers.connect("parcels", "ada") as ada, signed_in(browser, couriers, "#/receipts") as page:
+        ada.answer("arrived", lambda data: None)
+        await ada.call("join_crew", "north")
+        arrived = {"event": "arrived", "data": {"customerId": "ada", "parcel": "p-1"}}
+        position = await publish(arrived)
+        await ada.expect_event("arrived")
+        await publish({"event": "briefing", "to": "crew:north", "data": {"text": "now"}})
+        await ada.expect_event("briefing")
+        # The acknowledgements are sent before the command.
+        await ada.call("track", {"parcel": "p-1"})
+        await couriers.oyez.systems["parcels"].receipts.flushed()
+        await page.click(".try", "Refresh")
+        await page.wait_for("tbody th", "briefing")
+        await page.shoot("admin-receipts")
+        await page.click("tbody a", position)
+        await page.wait_for("h1", "Receipts of arrived")
+        await page.wait_for("tbody", "ada")
+        assert "Have acknowledged it\n1 user" in await page.evaluate("document.querySelector('.facts').innerText")
+        await page.click(".facts a", position)
+        await page.click(".facts a", "Who has received and acknowledged it")
+        await page.wait_for("h1", "Receipts of arrived")
+        await page.click(".contents a", "Receipts")
+        await page.click("tbody a", "briefing")
+        await page.wait_for(".facts", "Never received it")
+        await page.evaluate("location.hash = `${location.hash}&state=never`")
+        await page.wait_for("tbody th", IMAGE)
+        await page.shoot("admin-receipt")
+        await page.evaluate("location.hash = location.hash.replace('never', 'unacknowledged') + '&search=AD'")
+        await page.wait_for("tbody th", "ada")
+        await page.command("gone", selector="tbody th", text=IMAGE)
+        assert await page.find_barriers() == []
 
 
 async def test_a_user_is_blocked_and_the_block_is_ended(pharmacy: Market, browser: Browser) -> None:

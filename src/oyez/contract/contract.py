@@ -314,8 +314,8 @@ class Contract(Declarations):
 
     @property
     def receipts(self) -> frozenset[str]:
-        """The names of the events with receipts."""
-        return frozenset(name for name, event in self.events.items() if event.receipts)
+        """The names of the events with receipts. Known before `build`, too."""
+        return frozenset(event.name for one in self.namespaces for event in one.events if event.receipts)
 
     def subjects_of(self, identity: Identity) -> frozenset[str]:
         """The names of `identity` in the membership table: `user:u1`, `role:garage`, `garage:G-117`."""

@@ -597,6 +597,8 @@ class SystemInfo(CamelPayload):
     roles: list[str]
     namespaces: list[str]
     events: list[str]
+    receipts: list[str]
+    """The events with receipts."""
 
 
 class Overview(CamelPayload):

@@ -405,6 +405,7 @@ def _describe_system(contract: Contract) -> answers.SystemInfo:
         roles=list(contract.roles),
         namespaces=[namespace.name for namespace in contract.namespaces],
         events=sorted(contract.events),
+        receipts=sorted(contract.receipts),
     )
 
 

@@ -11,6 +11,7 @@ import { useLoad } from "./load.js";
 import { AuditView, KeysView, RestrictionsView } from "./operators.js";
 import { OverviewView } from "./overview.js";
 import { Fault } from "./parts.js";
+import { ReceiptsView, ReceiptView } from "./receipts.js";
 import { RoomView } from "./room.js";
 import { go, link, usePlace } from "./router.js";
 import { SignIn } from "./sign_in.js";
@@ -20,7 +21,7 @@ import { DeadView, WorkView } from "./work.js";
 const DONE_SHOWN = 8_000;
 const NAV = [
   ["Now", { overview: "Overview", connections: "Connections", users: "Users", rooms: "Rooms" }],
-  ["What happened", { events: "Events", history: "History" }],
+  ["What happened", { events: "Events", receipts: "Receipts", history: "History" }],
   ["Server", { work: "Outbox, jobs, webhooks" }],
   ["Operators", { restrictions: "Restrictions", keys: "Service keys", audit: "Audit" }],
 ];
@@ -34,6 +35,8 @@ const VIEWS = {
   room: [RoomView, ["system", "id"]],
   events: [EventsView, []],
   event: [EventView, ["system", "position"]],
+  receipts: [ReceiptsView, []],
+  receipt: [ReceiptView, ["system", "position"]],
   history: [HistoryView, []],
   work: [WorkView, []],
   dead: [DeadView, ["system", "receiver"]],
@@ -41,7 +44,7 @@ const VIEWS = {
   keys: [KeysView, []],
   audit: [AuditView, []],
 };
-const PARENTS = { user: "users", room: "rooms", event: "events", dead: "work" };
+const PARENTS = { user: "users", room: "rooms", event: "events", receipt: "receipts", dead: "work" };
 
 const Views = ({ view, open, onClose }) => {
   const current = PARENTS[view] ?? view;

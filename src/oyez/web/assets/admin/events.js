@@ -95,11 +95,12 @@ const Clients = ({ trace, system, user }) => {
   return html`<p class="nothing">${user ? "The nodes remember nothing of this user." : "The nodes remember no client that has received it."}</p>`;
 };
 
-export const EventView = ({ session, query, onAct }) => {
+export const EventView = ({ session, overview, query, onAct }) => {
   const { system, position, user } = query;
   const answer = useLoad(session, `systems/${encodeURIComponent(system)}/events/${encodeURIComponent(position)}`, { user });
   const { data: trace, error, busy, reload } = answer;
   const event = trace?.event;
+  const asks = event && overview.systems.some(({ name, receipts }) => name === system && receipts.includes(event.name));
   return html`<${Header} title=${event ? html`Event <${Id} text=${event.name} />` : "Event"} busy=${busy} onReload=${reload}>
       ${event && html`<button type="button" class="try" onClick=${() => onAct(resend(session, system, event, user ?? ""), reload)}>Send again</button>`}
     <//>
@@ -115,6 +116,7 @@ export const EventView = ({ session, query, onAct }) => {
           ["Rooms", html`<${Rooms} event=${event} system=${system} />`],
           ["Except", event.excluded.length ? event.excluded.map(visible).join(", ") : null],
           ["Size", bytes(event.size)],
+          ["Receipts", asks ? html`<a href=${link("receipt", { system, position })}>Who has received and acknowledged it</a>` : null],
         ]} />
         <div class="event-data"><${CodeBlock} title="Data" of=${event.name} text=${visibleJson(event.data)} /></div>`}
       <${Section} title="The way of the event"><${Steps} label="The event" steps=${trace.steps.filter(({ step }) => OWN.has(step))} system=${system} /><${Deliveries} deliveries=${trace.deliveries} /><//>
