@@ -12,7 +12,9 @@ import pytest
 
 from oyez.client import connect
 from tests.cli.test_publish import PACKED
+from tests.support.clock import PATIENCE
 from tests.support.operators import KEY, KEYS
+from tests.support.pairs import SUPPORT
 from tests.support.served import Served, serve
 from tests.support.terminal import ORDERS, Calls, Ended, start
 
@@ -116,3 +118,22 @@ def test_a_key_of_an_operator_is_made_without_a_server(oyez: Calls) -> None:
     lines = dict(line.split(maxsplit=1) for line in made.out.splitlines())
     assert lines["key"].startswith("oyo_") and lines["ADMIN_KEYS"].startswith("anna=sha256:")
     assert "is no name of a key" in oyez("keys", "operator", "anna b").error
+
+
+async def test_receipts_are_listed_and_shown(oyez: Calls, tmp_path: Path) -> None:
+    async with serve(tmp_path / "data", str(SUPPORT / "parcels.py"), ADMIN_KEYS=KEYS) as served:
+        data = {"customerId": "ada", "parcel": "p-1"}
+        auth = {"token": served.token("ada")}
+        async with connect(served.url, path="/parcels/socket.io/", auth=auth) as ada:
+            position = await served.publish("arrived", data, system="parcels")
+            await ada.expect_event("arrived")
+        async with asyncio.timeout(PATIENCE):
+            while position not in (listed := (await call(oyez, served, "receipts", "parcels")).out):
+                pass
+        assert listed.splitlines()[1].split()[:2] == [position, "arrived"]
+        shown = (await call(oyez, served, "receipts", "parcels", position)).out.splitlines()
+        assert shown[0].endswith("1 live, 0 replayed, 0 acknowledged, 1 unacknowledged, 0 never")
+        assert shown[2].split()[0] == "ada"
+        found = await call(oyez, served, "receipts", "parcels", position, "--state", "never", "--json")
+        assert json.loads(found.out)["receipts"] == []
+        assert (await call(oyez, served, "receipts", "parcels", "none")).error == "No receipts of this event are kept."

@@ -192,6 +192,12 @@ def event(name: str = "ping", payload: type[Payload] = Ping, **options: Any) -> 
         (event(timestamp="at"), "event ping: timestamp at: expected a field"),
         (event(latest=60.0), "event ping: latest is for volatile events"),
         (event(latest=60.0, volatile=True), "event ping: latest is for clients that join a room"),
+        (event(receipts=True, volatile=True), "event ping: receipts are for stored events: a volatile event"),
+        (
+            event(receipts=True, to=[contract.namespaces[0].caller]),
+            "event ping: receipts are for stored events: one that",
+        ),
+        (event(receipts="yes"), "event ping: receipts is 'yes': write True or False"),
         (event(payload=int), "is not a Payload"),  # type: ignore[arg-type]
         (event(payload=Do), "is not a Payload"),  # type: ignore[arg-type]
     ],

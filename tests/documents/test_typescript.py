@@ -19,6 +19,7 @@ from oyez.documents.names import prefix_of
 from oyez.documents.typescript import build_typescript
 from tests.documents.contracts import NAMES, find_description
 from tests.support.js_client import FOLDER
+from tests.support.parcels import contract as parcels
 
 WRONG = "// wrong"
 OPTIONS = {
@@ -41,6 +42,18 @@ import type * as types from "./NAME.types.js";
 declare const symbol: symbol;
 """
 
+PARCELS = """\
+import { io, type Socket } from "socket.io-client";
+import type * as types from "./parcels.types.js";
+
+const socket: Socket<types.ServerToClientEvents, types.ClientToServerEvents> = io("/");
+socket.on("arrived", (data, acknowledge) => acknowledge());
+socket.on("arrived", (data) => data.parcel satisfies string);
+socket.on("arrived", (data, acknowledge: () => void) => {});
+socket.on("arrived", (data, acknowledge) => acknowledge(data)); // wrong
+socket.on("arrived", (data, acknowledge: string) => {}); // wrong
+socket.on("moved", (data, acknowledge) => acknowledge()); // wrong
+"""
 BAZAAR = """\
 import { io, type Socket } from "socket.io-client";
 import type * as types from "./bazaar.types.js";
@@ -213,6 +226,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.types.ts").write_bytes(build_typescript(description))
         (folder / f"{name}.program.ts").write_text("\n".join(write_program(name, description)))
     (folder / "bazaar.ts").write_text(BAZAAR)
+    (folder / "parcels.types.ts").write_bytes(build_typescript(describe(parcels.build())))
+    (folder / "parcels.ts").write_text(PARCELS)
     write_page(folder)
     return folder
 

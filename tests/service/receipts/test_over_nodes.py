@@ -79,6 +79,22 @@ async def test_an_event_that_was_missed_is_acknowledged_after_its_replay(pair: P
     assert page["counts"]["replayed"] == 1 and page["counts"]["never"] == 0
 
 
+async def test_a_client_that_asks_for_positions_receives_both(pair: Pair) -> None:
+    token = {"token": pair.here.token("fay"), "recovery": True}
+    fay = await pair.js.connect(
+        f"{pair.here.url}/", path="/parcels/socket.io/", auth=token, transports=WEBSOCKET, answers=ACKNOWLEDGES
+    )
+    await fay.expect_event("oyez:recovery")
+    position = await publish(pair, "arrived", {"customerId": "fay", "parcel": "p-3"})
+    assert await fay.expect_event("arrived") == [{"customerId": "fay", "parcel": "p-3"}, position]
+    await find(pair, position, is_acknowledged(1))
+    # What was received is not sent again, although a function came after the position.
+    await fay.cut()
+    await fay.expect("disconnect")
+    await fay.command("reconnect")
+    assert (await fay.expect_event("oyez:recovery"))[0]["replayed"] == 0
+
+
 async def test_members_who_never_connected_are_named_and_those_who_did_not_answer(pair: Pair) -> None:
     for user in ("bob", "cleo", "dan"):
         await pair.here.request("PUT", f"/parcels/rooms/crew:north/members/user:{user}")
