@@ -1,8 +1,10 @@
-"""What metrics and the admin cost on the hot path: the same server without them, with metrics, and with both.
+"""What metrics, the admin and tracing cost on the hot path.
+
+The same server without them, with metrics, with metrics and the admin, and with one trace of a hundred recorded:
 
     .venv/bin/python -m bench.observers
 
-The three servers do each kind of work in turn, round after round. Shown is the CPU of an operation, and the median over
+The servers do each kind of work in turn, round after round. Shown is the CPU of an operation, and the median over
 the rounds of its ratio to the CPU at the server without observers in the same round.
 """
 
@@ -30,6 +32,13 @@ VARIANTS: Mapping[str, Mapping[str, str]] = {
     "metrics and admin": {
         "METRICS_TOKEN": "a token of the benchmark",
         "ADMIN_KEYS": f"bench=sha256:{hash_key(make_key())}",
+    },
+    # Nothing listens at the address: spans are dropped.
+    "tracing": {
+        "TRACING": "1",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
     },
 }
 """By name, the settings of a server."""

@@ -112,7 +112,11 @@ class BackendCaller:
         return self._circuit.state is not State.CLOSED
 
     async def call(self, message: Message) -> bytes:
-        """As `_call`, as a part of the trace if there is one."""
+        """The body of the answer, at most `max_answer_bytes`.
+
+        Raises RefusedError (unavailable) if the back end is away, busy or slow; WrongAnswerError if it answers with
+        another status, or with too much.
+        """
         if self._tracing is None:
             return await self._call(message)
         attributes: dict[str, str | int | bool] = {
@@ -125,11 +129,6 @@ class BackendCaller:
             return await self._call(message)
 
     async def _call(self, message: Message) -> bytes:
-        """The body of the answer, at most `max_answer_bytes`.
-
-        Raises RefusedError (unavailable) if the back end is away, busy or slow; WrongAnswerError if it answers with
-        another status, or with too much.
-        """
         if self._turns.locked() and self._waiting >= self.settings.max_queue:
             self.results["busy"] += 1
             self._sparse.warning("requests are refused: too many wait for the back end", backend=self.name)
