@@ -68,11 +68,17 @@ _INSERT_RECEIPTS = """
         live = COALESCE(oyez_receipts.live, excluded.live),
         replayed = COALESCE(oyez_receipts.replayed, excluded.replayed)
 """
+# Not an UPDATE ... FROM: for each receipt of the system, SQLite would read all rows of the batch.
 _ACKNOWLEDGE = """
-    UPDATE oyez_receipts SET acknowledged = COALESCE(oyez_receipts.acknowledged, found.at)
+    INSERT INTO oyez_receipts (system, position, recipient, acknowledged)
+    SELECT CAST(:system AS VARCHAR(64)), found.position, found.recipient, found.at
     FROM (SELECT {0} AS position, {1} AS recipient, CAST({2} AS DOUBLE PRECISION) AS at FROM {rows}) AS found
-    WHERE oyez_receipts.system = :system AND oyez_receipts.position = found.position
-        AND oyez_receipts.recipient = found.recipient
+    WHERE EXISTS (
+        SELECT 1 FROM oyez_receipts AS known
+        WHERE known.system = :system AND known.position = found.position AND known.recipient = found.recipient
+    )
+    ON CONFLICT (system, position, recipient) DO UPDATE SET
+        acknowledged = COALESCE(oyez_receipts.acknowledged, excluded.acknowledged)
 """
 
 
