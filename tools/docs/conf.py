@@ -43,6 +43,7 @@ CONTENTS = {
         "doctor",
         "logging",
         "metrics",
+        "tracing",
         "troubleshooting",
         "scaling",
         "settings",

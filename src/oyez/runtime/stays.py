@@ -142,7 +142,9 @@ class _Stay:
         self.holder = holder
         self.client: Client | None = holder.socket.data if holder.socket is not None else None
         """For `entered`, until it is called."""
-        self.claims = read_claims(self.client.identity, watched.claims) if self.client is not None else NO_CLAIMS
+        self.claims = NO_CLAIMS
+        if self.client is not None and watched.claims:
+            self.claims = read_claims(self.client.identity, watched.claims)
         self.watched = watched
         self.since = since
         self.id = id or secrets.token_urlsafe(15)

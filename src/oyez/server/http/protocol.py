@@ -421,7 +421,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The node that had the session has gone, and the session with it. Official clients open another."""
         error = engineio.UNKNOWN_SESSION
         if self._head.upgrade:
-            self._refuse(BAD_REQUEST, error.message)
+            self._answer_and_close(encode_refusal(BAD_REQUEST, error.message))
             return
         origin = combine_headers(self._head.fields).get("origin")
         body = msgspec.json.encode({"code": error.code, "message": error.message}).decode()
