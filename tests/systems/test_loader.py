@@ -173,6 +173,20 @@ def test_something_else_called_system_is_refused() -> None:
         load(f"{SHOP}\nsystem = 'unix'")
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("from oyez.runtime import RoomHooks\nrooms = {1: RoomHooks()}", "rooms=rooms"),
+        ("from oyez.runtime import Hooks\nhooks = Hooks()\nhandlers = {}", "handlers=handlers, hooks=hooks"),
+        ("async def authenticate(credentials): ...", "authenticate=authenticate"),
+    ],
+)
+def test_functions_that_only_a_system_uses_are_not_ignored(text: str, names: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(f"SystemServices({names}))")):
+        load(f"{SHOP}\n{text}")
+    assert load(f"{SHOP}\nrooms = [1]\nhooks = 7").name == "shop"
+
+
 def test_types_may_be_written_as_strings() -> None:
     assert list(load(f"from __future__ import annotations\n{SHOP}").contract.events) == ["said"]
 

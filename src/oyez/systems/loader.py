@@ -6,6 +6,7 @@ A package has `system` in its `__init__.py`, its migrations in the folder `migra
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from oyez import systems
 from oyez.contract.contract import Contract
 from oyez.errors import ContractError, OyezError, SettingsError
 from oyez.runtime.bind import Handlers
+from oyez.runtime.hooks import Hooks, RoomHooks
 from oyez.service.system import System, SystemServices, describe_error
 from oyez.systems.listing import list_systems
 from oyez.testing.scenario import Demo
@@ -68,6 +70,24 @@ def _is_nameless(error: OyezError) -> bool:
     return isinstance(error, ContractError) and not str(error).startswith("contract ")
 
 
+def _check_used(module: ModuleType, reference: str) -> None:
+    """Raises SettingsError if a module without a `system` has functions that only a system uses."""
+    found = vars(module)
+    hooks, rooms, authenticate = found.get("hooks"), found.get("rooms"), found.get("authenticate")
+    unused = {
+        "hooks": isinstance(hooks, Hooks),
+        "rooms": isinstance(rooms, Mapping) and any(isinstance(value, RoomHooks) for value in rooms.values()),
+        "authenticate": callable(authenticate) and not isinstance(authenticate, type),
+    }
+    names = [name for name, is_unused in unused.items() if is_unused]
+    if names:
+        given = ", ".join(f"{name}={name}" for name in ("handlers", *names) if name in found)
+        raise SettingsError(
+            f"{reference} has {' and '.join(f'`{name}`' for name in names)}, but no `system` that uses it. Write"
+            f" `system = System(contract=contract, build=lambda services: SystemServices({given}))` in it."
+        )
+
+
 def _find_system(module: ModuleType, reference: str) -> System:
     system = getattr(module, "system", None)
     if system is not None and not isinstance(system, System | ModuleType):
@@ -79,6 +99,7 @@ def _find_system(module: ModuleType, reference: str) -> System:
         contract = getattr(module, "contract", None)
         if not isinstance(contract, Contract):
             raise SettingsError(f"{reference} declares no contract. Write `contract = Contract(...)` in it.")
+        _check_used(module, reference)
         handlers: Handlers = getattr(module, "handlers", {})
         system = System(contract=contract, build=lambda services: SystemServices(handlers=handlers))
     system.contract.build()
