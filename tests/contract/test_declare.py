@@ -213,6 +213,13 @@ def test_every_event_has_a_docstring() -> None:
     assert "event ping: Silent has no docstring" in messages(event(payload=Silent, example={}))
 
 
+def test_a_missing_docstring_hides_no_other_error() -> None:
+    class Silent(Stamped):
+        pass
+
+    assert "leave one of the two out" in messages(event(payload=Silent, volatile=True, receipts=True))
+
+
 def test_payloads_consist_of_types_that_can_be_sent() -> None:
     class Odd(Stamped):
         """With a complex number."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import inspect
 
 from oyez.contract.backends import DecidedBy
-from oyez.contract.check.names import check_name, check_switches
+from oyez.contract.check.names import block, check_name, check_switches
 from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
 from oyez.contract.declare import DeclaredCommand
 from oyez.contract.policy import InRoom, Member, Own, Resolved
@@ -19,10 +19,10 @@ def check_command(command: DeclaredCommand) -> Iterator[str]:
     yield from check_switches(command, "volatile")
     errors = [*check_shapes(command.command, Command, command.arguments), *check_size(command.max_bytes)]
     errors += check_unknown_fields(command.unknown_fields)
-    if not errors:
+    if not block(errors):
         errors += check_named(command.command, command.name)
     yield from errors
-    if errors:
+    if block(errors):
         return
     if len(command.shapes) > 1 and (command.joins or command.leaves):
         yield "has several shapes, and joins or leaves a room; give that command one class"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import inspect
 
-from oyez.contract.check.names import check_name, check_switches
+from oyez.contract.check.names import block, check_name, check_switches
 from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
 from oyez.contract.codec import EventCodec, has_bytes
 from oyez.contract.declare import DeclaredEvent
@@ -26,13 +26,13 @@ def check_event(event: DeclaredEvent) -> Iterator[str]:
     yield from check_switches(event, "volatile", "name_only", "receipts")
     errors = [*check_shapes(event.payload, Payload, event.arguments), *check_unknown_fields(event.unknown_fields)]
     most = MAX_VOLATILE_BYTES if event.volatile else MAX_DECLARED_BYTES
-    if event.volatile and not errors and has_bytes(event.payload):
+    if event.volatile and not block(errors) and has_bytes(event.payload):
         most = MAX_VOLATILE_BINARY_BYTES
     errors += check_size(event.max_bytes, most)
-    if not errors:
+    if not block(errors):
         errors += check_named(event.payload, event.name)
     yield from errors
-    if errors:
+    if block(errors):
         return
     wrong = [target for target in event.targets if not isinstance(target, Target)]
     yield from (f"to=… has {target!r}: list rooms, as to=[room], or everyone of the namespace" for target in wrong)
