@@ -100,13 +100,11 @@ def take_sample(running: Running, load: Load, count: int, begin: Callable[[], ob
 
 
 @dataclass(frozen=True)
-class FanOutSubject:
-    """A server with a room of connected clients. One count is one event to all of them."""
+class EmittingSubject:
+    """A server that emits events to connected clients."""
 
     running: Running
     load: Load
-    room: int
-    burst: int
 
     @property
     def key(self) -> str:
@@ -115,32 +113,29 @@ class FanOutSubject:
     @property
     def stored(self) -> bool | None:
         return self.running.stores_events()
+
+
+@dataclass(frozen=True)
+class FanOutSubject(EmittingSubject):
+    """A server with a room of connected clients. One count is one event to all of them."""
+
+    room: int
+    burst: int
 
     def do(self, count: int) -> Sample:
         return take_sample(self.running, self.load, count * self.room, lambda: self.running.emit(count, self.burst))
 
 
 @dataclass(frozen=True)
-class PublishSubject:
-    """A server that is told one event by each HTTP request; one client hears them."""
-
-    running: Running
-    load: Load
-
-    @property
-    def key(self) -> str:
-        return self.running.server.key
-
-    @property
-    def stored(self) -> bool | None:
-        return self.running.stores_events()
+class PublishSubject(EmittingSubject):
+    """A server to which each HTTP request publishes one event, for one client."""
 
     def do(self, count: int) -> Sample:
         return take_sample(self.running, self.load, count, lambda: self.running.publish(count))
 
 
 @dataclass(frozen=True)
-class UnheardSubject:
+class NoRecipientsSubject:
     """A node with clients none of whom is in the room of the events that another node publishes."""
 
     running: Running

@@ -16,9 +16,9 @@ from bench.measure import (
     FanOutSubject,
     FloorSubject,
     LoadSubject,
+    NoRecipientsSubject,
     PublishSubject,
     Subject,
-    UnheardSubject,
     measure,
     take_rounds,
 )
@@ -134,7 +134,7 @@ def measure_publish(bench: Bench) -> Iterator[Figure]:
         yield from measure(bench, scenario, subjects, 1, {OYEZ_IN_PROCESS: "no HTTP request"})
 
 
-def measure_unheard(bursts: tuple[int, ...], bench: Bench) -> Iterator[Figure]:
+def measure_no_recipients(bursts: tuple[int, ...], bench: Bench) -> Iterator[Figure]:
     """What events cost a node none of whose clients is in their room; a second node publishes them."""
     if all(server.key != OYEZ for server in bench.servers):
         return
@@ -145,9 +145,9 @@ def measure_unheard(bursts: tuple[int, ...], bench: Bench) -> Iterator[Figure]:
         away = stack.enter_context(Running(BY_KEY[OYEZ], bench.around, {"OYEZ_DATA": str(publisher.data)}))
         for burst in bursts:
             scenario = Scenario(
-                f"unheard-{burst}", f"Event that nobody hears, {describe_burst(burst)}", "µs CPU an event"
+                f"no-recipients-{burst}", f"Event without recipients, {describe_burst(burst)}", "µs CPU an event"
             )
-            yield from measure(bench, scenario, [UnheardSubject(away, publisher, listener, burst)], burst)
+            yield from measure(bench, scenario, [NoRecipientsSubject(away, publisher, listener, burst)], burst)
 
 
 def measure_start(bench: Bench) -> Iterator[Figure]:
@@ -263,7 +263,7 @@ FAMILIES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "durable-100": partial(measure_durable, 100),
     "durable-1": partial(measure_durable, 1),
     "publish": measure_publish,
-    "unheard": partial(measure_unheard, (1, 100)),
+    "no-recipients": partial(measure_no_recipients, (1, 100)),
     "start": measure_start,
     "connect": measure_connects,
     "idle": measure_idle,

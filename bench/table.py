@@ -100,7 +100,7 @@ All figures of a scenario were taken in the same run, one server after the other
   room is served one socket after the other, so in a room of 1,000 the last client waits for 999 others.
 - **Durable command**: stores a message and its event in one transaction before it is acknowledged. What is committed
   survives the end of the process, not of the machine, at every server.
-- **Event that nobody hears**: what it costs a second node, none of whose clients is in the event's room.
+- **Event without recipients**: what it costs a second node, none of whose clients is in the event's room.
 - **Floor**: a C program that does one `send` (in bursts: one `writev`) to each socket and nothing else.
 - **Load CPU**: share of its core that the load generator uses, a C program on a core of its own. Near 100 % it limits
   the events a second, but not the CPU figures.

@@ -97,7 +97,7 @@ def build_services(services: Services) -> SystemServices:
 
 
 class Collector:
-    """A real receiver of OTLP over HTTP, which can be told to refuse."""
+    """A real receiver of OTLP over HTTP. A test can make it refuse requests."""
 
     def __init__(self) -> None:
         self.status = 200

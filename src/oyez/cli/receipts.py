@@ -1,4 +1,4 @@
-"""`oyez receipts`: whom events with receipts have reached, and who has acknowledged them."""
+"""`oyez receipts`: the users who received an event with receipts, and those who acknowledged it."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -102,7 +102,7 @@ def _convert_sent(
         newer_names = wire_names(newer)
         values = {name: getattr(made, name) for name in newer_names.values()}
         if sender in newer_names and getattr(command, wire_names(type(command)).get(sender, ""), UNSET) is UNSET:
-            # The server fills it in, whatever the function has written there.
+            # The server replaces the value of the function.
             values[newer_names[sender]] = UNSET
         return newer(**values)
 

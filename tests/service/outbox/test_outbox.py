@@ -368,7 +368,7 @@ async def test_rows_of_a_version_without_traces_are_sent_before_and_after_the_mi
     database.close()
     async with open_harness(database_url) as desk:
         await desk.expect_said(1)
-        # The node of that version goes on beside this one.
+        # A node of that version runs at the same time.
         await desk.database.run(store_earlier, 2)
         await desk.outbox.drained()
         await desk.expect_said(1, 2)

@@ -34,11 +34,11 @@ def is_plain(head: Head, received: int) -> bool:
     return all(name not in UNUSUAL or (name, value.lower()) == KEEP_ALIVE for name, value in head.fields)
 
 
-class _NobodyWaits:
-    """Stands for the event of uvicorn's cycle, for which an application waits that reads the body."""
+class _NoEvent:
+    """In place of uvicorn's event, for which an application waits that reads the body."""
 
     def set(self) -> None:
-        """Wake nobody: the body is there."""
+        """Do nothing: the whole body has been received."""
 
 
 class DirectExchange:
@@ -55,7 +55,7 @@ class DirectExchange:
     )
 
     more_body = False
-    message_event = _NobodyWaits()
+    message_event = _NoEvent()
 
     def __init__(
         self,

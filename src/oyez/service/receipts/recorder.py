@@ -1,8 +1,8 @@
-"""Records whom events with receipts have reached, and who has acknowledged them.
+"""Records the users who received an event with receipts, and those who acknowledged it.
 
 The recorder is an observer: the hot path only hands it reports. A few times a second it stores what it was given, as
-one transaction. While the database is away, reports wait up to a limit; over it they are dropped and counted, and
-nothing else notices.
+one transaction. While the database cannot be reached, reports wait up to a limit. Further reports are dropped and
+counted. Delivery does not wait for the recorder.
 """
 
 import asyncio
