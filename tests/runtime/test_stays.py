@@ -89,11 +89,6 @@ class Store:
 
 
 @dataclass
-class FakeNamespace:
-    name: str = "/"
-
-
-@dataclass
 class FakeSession:
     generation: int = 0
 
@@ -105,7 +100,7 @@ class FakeSocket:
     id: str
     user_id: str
     rooms: set[str] = field(default_factory=set)
-    namespace: FakeNamespace = field(default_factory=FakeNamespace)
+    namespace: str = "/"
     session: FakeSession = field(default_factory=FakeSession)
     data: str = "client"
 

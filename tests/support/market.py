@@ -332,9 +332,9 @@ class Peer:
 
     def _receive(self, array: tuple[Any, ...], attachments: tuple[bytes, ...], ack: Any) -> None:
         event = ReceivedEvent(array[0], msgspec.json.encode(array), attachments, ack)
-        running = self.socket.namespace.application.receive(self.socket, event)
+        running = self.socket.context.on_event(self.socket, event)
         if running is not None:
-            self.socket.namespace.spawn(running)
+            self.socket.context.spawn(running)
 
 
 class Market:

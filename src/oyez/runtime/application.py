@@ -304,7 +304,7 @@ class NamespaceApplication(Application):
             return None
         if hook is not None:
             return hook(client)
-        client.socket.send(encode_expiring(client.identity.expires_at, socket.namespace.now()))
+        client.socket.send(encode_expiring(client.identity.expires_at, socket.context.now()))
         return None
 
     def on_closing(self, socket: Socket, reason: str) -> None:

@@ -101,7 +101,7 @@ class Client:
 
     def _count(self, payer: str, now: float) -> Usage:
         """Count the connection. Raises RefusedError if the user has too many."""
-        settings = self.socket.namespace.settings
+        settings = self.socket.context.settings
         most = settings.limits.max_connections_per_user
         usage = self._context.users.enter(payer, self.socket.connection.id, most, now)
         if usage is None:
@@ -146,7 +146,7 @@ class Client:
     @property
     def namespace(self) -> str:
         """The name of the namespace to which the client is connected."""
-        return self.socket.namespace.name
+        return self.socket.namespace
 
     @property
     def namespace_values(self) -> Values:
@@ -370,7 +370,7 @@ class Client:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in parallel to the client's other events, also after a disconnect. Its errors are logged."""
-        self.socket.namespace.spawn(work)
+        self.socket.context.spawn(work)
 
     def renew(self, identity: Identity) -> None:
         """Replace the client's token by a newer one of the same user: its claims, and its expiry.

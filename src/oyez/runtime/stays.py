@@ -262,7 +262,7 @@ class Stays(RoomObserver):
     # What the namespaces report.
 
     def accept(self, socket: Socket) -> None:
-        key = socket.namespace.name, socket.id
+        key = socket.namespace, socket.id
         holder = self._holders.get(key)
         watched = {name: found for name in socket.rooms if (found := self._watch(key[0], name)) is not None}
         if holder is None:
@@ -283,22 +283,22 @@ class Stays(RoomObserver):
             self._begin(holder, name, watched[name])
 
     def join(self, socket: Socket, room: str) -> None:
-        watched = self._watch(socket.namespace.name, room)
+        watched = self._watch(socket.namespace, room)
         if watched is not None:
-            key = socket.namespace.name, socket.id
+            key = socket.namespace, socket.id
             holder = self._holders.get(key)
             if holder is None or holder.socket is not socket:
                 holder = self._holders[key] = _Holder(*key, socket.user_id, socket)
             self._begin(holder, room, watched)
 
     def leave(self, socket: Socket, room: str) -> None:
-        holder = self._holders.get((socket.namespace.name, socket.id))
+        holder = self._holders.get((socket.namespace, socket.id))
         stay = holder.stays.pop(room, None) if holder is not None and holder.socket is socket else None
         if stay is not None:
             self._end(stay, self._now(), LEAVE)
 
     def identify(self, socket: Socket) -> None:
-        key = socket.namespace.name, socket.id
+        key = socket.namespace, socket.id
         holder = self._holders.get(key)
         if holder is None or holder.socket is not socket or holder.user == socket.user_id:
             return
@@ -309,7 +309,7 @@ class Stays(RoomObserver):
             self._begin(holder, name, one)
 
     def end(self, socket: Socket, reason: CloseReason) -> None:
-        key = socket.namespace.name, socket.id
+        key = socket.namespace, socket.id
         holder = self._holders.get(key)
         if holder is None or holder.socket is not socket:
             # Its client has recovered here already.

@@ -122,7 +122,7 @@ class LocalView:
             if search and not _matches(socket, search):
                 continue
             count += 1
-            key = (socket.user_id, system, socket.namespace.name, socket.id)
+            key = (socket.user_id, system, socket.namespace, socket.id)
             if key > after:
                 found.append((key, system, socket))
         # One more than the page has: then there is another page.
@@ -150,11 +150,11 @@ class LocalView:
     def _describe(self, system: str, socket: Socket) -> dict[str, Any]:
         connection = self._oyez.systems[system].server.registry.find(socket.connection.id)
         identity = socket.data.identity
-        visit = self._history.present.get((system, socket.namespace.declared, socket.id))
+        visit = self._history.present.get((system, socket.context.declared, socket.id))
         transport = "polling" if connection is not None and isinstance(connection.transport, Polling) else "websocket"
         return {
             "system": system,
-            "namespace": socket.namespace.name,
+            "namespace": socket.namespace,
             "id": socket.id,
             "user": socket.user_id,
             "role": identity.role,

@@ -428,9 +428,9 @@ class Connection:
 
     def accept(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace accepts `socket`: notify the client."""
-        self._admission.finish(socket.namespace.name)
-        self._admission.accept(socket.namespace.name)
-        self.sockets[socket.namespace.name] = socket
+        self._admission.finish(socket.namespace)
+        self._admission.accept(socket.namespace)
+        self.sockets[socket.namespace] = socket
         if not self.authenticated:
             self.authenticated = True
             self.budget.enter(self.context.rates)
@@ -443,7 +443,7 @@ class Connection:
             self.keep_expiry(socket)
         if self.json:
             # The application must have begun with the client before its frames are handled.
-            asyncio.get_running_loop().call_soon(self._receive_pending, socket.namespace.name)
+            asyncio.get_running_loop().call_soon(self._receive_pending, socket.namespace)
 
     def keep_expiry(self, socket: Socket) -> None:
         """Set the deadlines of a socket's token: its end, and the earlier notice to the application."""
@@ -454,10 +454,10 @@ class Connection:
 
     def refuse(self, socket: Socket, answer: socketio.Packet) -> None:
         """The namespace refuses `socket`: notify the client, which should disconnect if it is in no other namespace."""
-        self._admission.finish(socket.namespace.name)
+        self._admission.finish(socket.namespace)
         if not self.closed:
             self.send_packet(answer)
-            self._close_after_refusal(socket.namespace.name)
+            self._close_after_refusal(socket.namespace)
 
     def _close_after_refusal(self, namespace: str, farewell: OutboundPacket | None = None) -> None:
         """Wait until the refused client disconnects: one that is closed before that would reconnect for ever.

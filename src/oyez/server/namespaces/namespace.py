@@ -10,7 +10,7 @@ import msgspec
 
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.concurrency.task_set import TaskSet
-from oyez.errors import INTERNAL, RefusedError, is_temporary
+from oyez.errors import INTERNAL, Refusal, RefusedError, is_temporary
 from oyez.log.log import Entry
 from oyez.logger import get_logger, log_failure
 from oyez.observer import (
@@ -30,8 +30,10 @@ from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, Even
 from oyez.server.namespaces.receipts import find_position, report_acknowledged, report_sent
 from oyez.server.namespaces.rooms import Rooms
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
-from oyez.server.namespaces.socket import Carrier, Socket
+from oyez.server.namespaces.socket import Socket
+from oyez.server.namespaces.socket_context import Carrier
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
+from oyez.server.types import ReceivedEvent
 from oyez.settings import Settings
 
 logger = get_logger("oyez.server")
@@ -145,8 +147,7 @@ class Namespace:
         # Missed events follow the CONNECT answer: official clients would keep earlier ones until they are connected,
         # also over a lost connection, and some would drop them.
         if resumed.replayed:
-            socket.connection.send_all(resumed.replayed)
-            self.report_replayed(socket, resumed.messages)
+            socket.send_missed(resumed.replayed, resumed.messages)
         socket.restore_position()
         if resumed.after is not None:
             # A server that is killed during the replay must not lose the session.
@@ -213,7 +214,7 @@ class Namespace:
                 )
             )
 
-    def remove(self, socket: Socket, reason: CloseReason, *, was_connected: bool) -> None:
+    def on_end(self, socket: Socket, reason: CloseReason, *, was_connected: bool) -> None:
         """Remove a socket that has ended from its rooms, and notify the application."""
         if was_connected and self._room_observer is not None:
             self._room_observer.end(socket, reason)
@@ -231,6 +232,49 @@ class Namespace:
         self.application.forget(socket)
         if was_connected:
             self._check_used()
+
+    # What sockets ask of the application; see SocketContext.
+
+    @property
+    def system(self) -> str:
+        return self.application.system
+
+    @property
+    def expiring_before(self) -> float:
+        return self.application.expiring_before
+
+    def encode_error(self, refusal: Refusal, message: str) -> bytes:
+        return self.application.encode_error(refusal, message)
+
+    async def may_join(self, socket: Socket, room: str) -> bool:
+        return await self.application.may_join(socket, room)
+
+    def on_start(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
+        return self.application.connected(socket)
+
+    def on_event(self, socket: Socket, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
+        try:
+            return self.application.receive(socket, event)
+        except Exception:
+            logger.exception("handler failed", command=event.name, **socket.describe())
+            return None
+
+    def on_unhandled(self, socket: Socket, event: ReceivedEvent) -> None:
+        self.application.refuse(socket, event)
+
+    def on_expiring(self, socket: Socket) -> None:
+        running = self.application.expiring(socket)
+        if running is not None:
+            self.spawn(running)
+
+    def on_closing(self, socket: Socket, reason: str) -> None:
+        try:
+            self.application.on_closing(socket, reason)
+        except Exception:
+            logger.exception("ending handler failed", **socket.describe())
+
+    def find_socket(self, id: str) -> Socket | None:
+        return self.sockets.get(id)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in a task. What it raises is logged."""
@@ -293,7 +337,7 @@ class Namespace:
         if socket.ready:
             self._sessions.mark_dirty(socket, visible_to_client=True)
 
-    def report_user(self, socket: Socket, before: str) -> None:
+    def on_user(self, socket: Socket, before: str) -> None:
         """A socket belongs to another user from now on than `before`."""
         if socket.connected:
             self.rooms.remove_user(before, socket)
@@ -356,12 +400,12 @@ class Namespace:
         if self._observers is not None:
             report_sent(self._observers, self.declared, messages, sockets, replayed=replayed)
 
-    def report_replayed(self, socket: Socket, messages: Sequence[EventFrames]) -> None:
+    def on_replayed(self, socket: Socket, messages: Sequence[EventFrames]) -> None:
         """Events that a client had missed were written to it."""
         if self._receipts:
             self._report_sent(messages, [socket], replayed=True)
 
-    def acknowledge(self, socket: Socket, ack_id: int) -> None:
+    def on_ack(self, socket: Socket, ack_id: int) -> None:
         """A client has acknowledged an event with receipts, or pretends to."""
         position = find_position(ack_id, self._recoverer.position) if self._receipts else None
         if position is not None and self._observers is not None and socket.connected:

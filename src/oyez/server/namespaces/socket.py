@@ -7,13 +7,12 @@ into are known, then READY, and ENDED after its client was refused, was disconne
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import msgspec
 
 from oyez.errors import RATE_LIMITED, TIMED_OUT, Refusal, RefusedError
 from oyez.log.log import Entry
-from oyez.logger import get_logger
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.heartbeat import NEVER
@@ -30,20 +29,16 @@ from oyez.server.namespaces.event_frames import (
     POSITIONS,
     TEXT_END,
     VERSION_SHIFT,
+    EventFrames,
     encode_event,
     encode_position,
 )
-from oyez.server.namespaces.event_queue import EventQueue, Reader
+from oyez.server.namespaces.event_queue import EventQueue
 from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, SocketSession
-from oyez.server.transports.budget import Budget
+from oyez.server.namespaces.socket_context import Carrier, SocketContext
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Guest, Handshake, ReceivedEvent
 from oyez.settings import Limits
-
-logger = get_logger("oyez.server")
-
-if TYPE_CHECKING:
-    from oyez.server.namespaces.namespace import Namespace
 
 
 class State(Enum):
@@ -74,72 +69,6 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 }
 
 
-class Carrier(Reader, Protocol):
-    """The connection of a socket, as far as sockets and namespaces use it."""
-
-    handshake: Handshake
-    budget: Budget
-    """What the input of the client may cost."""
-    draining: bool
-    """True if the server is stopping: events that arrive now are not handled."""
-
-    @property
-    def id(self) -> str:
-        """The session id of the connection."""
-
-    @property
-    def public_id(self) -> str:
-        """What names the connection in logs and reports."""
-
-    @property
-    def closed(self) -> bool:
-        """True if nothing can be sent any more."""
-
-    @property
-    def max_buffer(self) -> int:
-        """Bytes that may wait until the client receives them."""
-
-    @property
-    def json(self) -> bool:
-        """True if the client receives JSON frames, and not Socket.IO packets."""
-
-    def accept(self, socket: "Socket", answer: socketio.Packet) -> None:
-        """Send the answer to a CONNECT, and make the socket one of the connection."""
-
-    def refuse(self, socket: "Socket", answer: socketio.Packet) -> None:
-        """Send the refusal of a CONNECT."""
-
-    def remove_socket(self, namespace: str) -> None:
-        """The socket of this namespace has ended."""
-
-    def forget_namespace(self, name: str) -> None:
-        """The server has disconnected the client from this namespace."""
-
-    def keep_expiry(self, socket: "Socket") -> None:
-        """Set the deadline of the socket's token."""
-
-    def go_live(self, socket: "Socket") -> None:
-        """The socket receives live events from now on."""
-
-    def send_packet(self, packet: socketio.Packet, volatile: bool = False) -> None:
-        """Encode one packet for this client alone, and send it."""
-
-    def send(self, packet: OutboundPacket, /) -> None:
-        """Send one packet that is encoded for many clients."""
-
-    def send_all(self, packets: Sequence[OutboundPacket], /) -> None:
-        """Send several packets, in one write if possible."""
-
-    async def drained(self) -> None:
-        """Wait until the client has received what was sent, or has disconnected."""
-
-    def ping(self) -> None:
-        """Send a ping; its pong confirms that everything before it was received."""
-
-    def close(self, reason: CloseReason, detail: str = "") -> None:
-        """Close the connection."""
-
-
 class Socket:
     """One client in one namespace. The namespace creates it for each CONNECT; `data` belongs to the application."""
 
@@ -149,13 +78,13 @@ class Socket:
         "_recoverer",
         "_sessions",
         "connection",
+        "context",
         "data",
         "encoding",
         "expires_at",
         "expiry",
         "guest",
         "id",
-        "namespace",
         "notice",
         "rooms",
         "session",
@@ -167,13 +96,14 @@ class Socket:
     def __init__(
         self,
         id: str,
-        namespace: "Namespace",
+        context: SocketContext,
         connection: Carrier,
         sessions: SessionKeeper,
         recoverer: Recoverer,
     ) -> None:
         self.id = id
-        self.namespace = namespace
+        self.context = context
+        """The namespace, as far as its sockets use it."""
         self.connection = connection
         self._sessions = sessions
         self._recoverer = recoverer
@@ -197,6 +127,11 @@ class Socket:
         """The user of the client. Only this user may resume the session."""
         self._acknowledgements: Acknowledgements | None = None
         self._queue: EventQueue | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The name of the namespace."""
+        return self.context.name
 
     @property
     def form(self) -> int:
@@ -247,7 +182,7 @@ class Socket:
     def sign_in(self, user_id: str, expires_at: float | None) -> None:
         """The client is this user from now on. An answer that is sent next follows the writing of the session."""
         before, self.user_id = self.user_id, user_id
-        self.namespace.report_user(self, before)
+        self.context.on_user(self, before)
         self._sessions.mark_dirty(self, visible_to_client=True)
         self.renew(expires_at)
 
@@ -274,7 +209,7 @@ class Socket:
     def restore_position(self) -> None:
         """Send the client its position again if it may have taken another string for it, before it was accepted."""
         if self.session.sent_text and self.encoding & DIALECTS in (POSITION_EVENT, POSITION_ARGUMENT):
-            packet = encode_position(self.namespace.event_prefix, self.position)
+            packet = encode_position(self.context.event_prefix, self.position)
             self.connection.send(OutboundPacket(packet))
 
     @property
@@ -299,8 +234,8 @@ class Socket:
     def describe(self) -> dict[str, str]:
         """The fields of a log line about this socket."""
         return {
-            "system": self.namespace.application.system,
-            "namespace": self.namespace.name,
+            "system": self.context.system,
+            "namespace": self.namespace,
             "user": self.user_id,
             "socket": self.id,
             "connection": self.connection.public_id,
@@ -308,7 +243,7 @@ class Socket:
 
     @property
     def limits(self) -> Limits:
-        return self.namespace.settings.limits
+        return self.context.settings.limits
 
     def charge(self, packets: int) -> None:
         """Count `packets` more in the budget of the client's connection."""
@@ -316,11 +251,11 @@ class Socket:
 
     async def may_join(self, room: str) -> bool:
         """True if the application allows the client to join a room of its session again."""
-        return await self.namespace.application.may_join(self, room)
+        return await self.context.may_join(self, room)
 
     def make_reconnect(self, error: BaseException) -> None:
         """Close the client's connection because of `error`; the client reconnects."""
-        self.namespace.make_reconnect(self, error)
+        self.context.make_reconnect(self, error)
 
     def join(self, room: str) -> None:
         """Enter `room`. Raises RefusedError (rate_limited) if the socket is in too many rooms."""
@@ -329,7 +264,7 @@ class Socket:
             return
         if len(self.rooms) >= self.limits.max_rooms_per_socket and room not in self.rooms:
             raise RefusedError(RATE_LIMITED, "You are in too many rooms; leave one first.")
-        self.namespace.join(self, room)
+        self.context.join(self, room)
 
     async def replay_room(
         self,
@@ -353,22 +288,27 @@ class Socket:
         await self._recoverer.wait_until_delivered(position, seconds)
 
     def leave(self, room: str) -> None:
-        self.namespace.leave(self, room)
+        self.context.leave(self, room)
 
     def send(self, data: bytes, volatile: bool = False, attachments: tuple[bytes, ...] = ()) -> None:
         """Send one event (its JSON array) to this client alone: an answer, not something published."""
         if data.endswith(TEXT_END) and not self.ended and not (attachments and self.encoding & JSON):
             if self.state is State.CONNECTING:
                 self.session.note_text()
-            prefix, position = self.namespace.event_prefix, self.position
+            prefix, position = self.context.event_prefix, self.position
             form = self.encoding & DIALECTS
             self.connection.send(encode_event(prefix, data, form, position, volatile=volatile, attachments=attachments))
             return
         self._send(_event_type(attachments), data, None, attachments, volatile)
 
+    def send_missed(self, packets: Sequence[OutboundPacket], messages: Sequence[EventFrames]) -> None:
+        """Send the packets of events that the client has missed."""
+        self.connection.send_all(packets)
+        self.context.on_replayed(self, messages)
+
     def send_error(self, refusal: Refusal, message: str) -> None:
         """Send the event that reports an error."""
-        self.send(self.namespace.application.encode_error(refusal, message))
+        self.send(self.context.encode_error(refusal, message))
 
     async def call(self, data: bytes, timeout: float | None = None, attachments: tuple[bytes, ...] = ()) -> bytes:
         """Send one event and wait for the client's acknowledgement, a JSON array. Binary parts of it are base64.
@@ -376,7 +316,7 @@ class Socket:
         `timeout` is in seconds; None means the setting `ack_timeout`. Raises RefusedError: timed_out if no answer came
         or the client disconnected, rate_limited if too many answers are outstanding.
         """
-        settings = self.namespace.settings
+        settings = self.context.settings
         if self.ended:
             raise RefusedError(TIMED_OUT, "The client has disconnected.")
         if self._acknowledgements is None:
@@ -404,7 +344,7 @@ class Socket:
         if self.connected:
             self._send(socketio.PacketType.DISCONNECT)
             self.end(engineio.SERVER_DISCONNECT)
-            self.connection.forget_namespace(self.namespace.name)
+            self.connection.forget_namespace(self.namespace)
         if close:
             self.connection.close(engineio.FORCED_SERVER_CLOSE)
 
@@ -420,9 +360,9 @@ class Socket:
         if self.expires_at is None:
             return
         # The end of a token is by the wall clock, deadlines are by the server's monotonic clock.
-        left = self.expires_at - self.namespace.now()
+        left = self.expires_at - self.context.now()
         self.expiry = now + left
-        before = self.namespace.application.expiring_before
+        before = self.context.expiring_before
         if before:
             # At half of a short life at the earliest: otherwise each renewal would be followed by the next one at once.
             self.notice = self.expiry - min(before, left / 2)
@@ -430,27 +370,22 @@ class Socket:
     def notify_expiring(self) -> None:
         """Notify the application once that the token is about to end."""
         self.notice = NEVER
-        running = self.namespace.application.expiring(self)
-        if running is not None:
-            self.namespace.spawn(running)
+        self.context.on_expiring(self)
 
     def notify_closing(self, reason: str) -> None:
         """Notify the application that the server is about to end this socket, while events can be sent to it."""
-        try:
-            self.namespace.application.on_closing(self, reason)
-        except Exception:
-            logger.exception("ending handler failed", **self.describe())
+        self.context.on_closing(self, reason)
 
     def end(self, reason: CloseReason) -> None:
         """End this socket without sending anything."""
         was_connected, self.state, self.write = self.connected, TRANSITIONS[self.state][Input.ENDED], None
-        self.connection.remove_socket(self.namespace.name)
+        self.connection.remove_socket(self.namespace)
         if self.session.pid:
             if reason.recoverable:
                 self._sessions.persist_on_disconnect(self)
             else:
                 self._sessions.delete(self)
-        self.namespace.remove(self, reason, was_connected=was_connected)
+        self.context.on_end(self, reason, was_connected=was_connected)
         # Break the reference cycle: the garbage collector would pause the loop.
         self.data = None
         if self._acknowledgements is not None:
@@ -463,7 +398,7 @@ class Socket:
         if replay is not None:
             self._queue_after(self._start_after(replay))
             return
-        running = self.namespace.application.connected(self)
+        running = self.context.on_start(self)
         if running is not None:
             self._queue_after(self._finish_joining_after(running))
         else:
@@ -473,7 +408,7 @@ class Socket:
         await replay()
         if not self.connected:
             return
-        running = self.namespace.application.connected(self)
+        running = self.context.on_start(self)
         if running is not None:
             await self._finish_joining_after(running)
         else:
@@ -484,7 +419,7 @@ class Socket:
             await running
         except Exception as error:
             for event in self._queue.clear() if self._queue is not None else ():
-                self.namespace.application.refuse(self, event)
+                self.context.on_unhandled(self, event)
             self.make_reconnect(error)
         else:
             self._finish_joining()
@@ -508,7 +443,7 @@ class Socket:
         if self._queue is not None:
             self._queue.add(event)
             return
-        running = self._handle(event)
+        running = self.context.on_event(self, event)
         if running is not None:
             self._queue_after(running)
 
@@ -517,21 +452,14 @@ class Socket:
         if self._queue is not None:
             self._queue.add(event)
             return
-        running = self._handle(event)
+        running = self.context.on_event(self, event)
         if running is not None:
             self._queue_after(running)
 
     def _queue_after(self, running: Coroutine[Any, Any, None]) -> None:
         """Events that arrive from now on wait until `running` is done."""
-        self._queue = EventQueue(self._handle, self.connection, self.describe)
-        self.namespace.spawn(self._run(running, self._queue))
-
-    def _handle(self, event: ReceivedEvent) -> Coroutine[Any, Any, None] | None:
-        try:
-            return self.namespace.application.receive(self, event)
-        except Exception:
-            logger.exception("handler failed", command=event.name, **self.describe())
-            return None
+        self._queue = EventQueue(partial(self.context.on_event, self), self.connection, self.describe)
+        self.context.spawn(self._run(running, self._queue))
 
     async def _run(self, running: Coroutine[Any, Any, None], queue: EventQueue) -> None:
         try:
@@ -543,7 +471,7 @@ class Socket:
         """Hand an ACK to the call that waits for it, or report it if it is for an event with receipts."""
         ack_id = packet.ack_id or 0
         if ack_id >= FIRST_RECEIPT:
-            self.namespace.acknowledge(self, ack_id)
+            self.context.on_ack(self, ack_id)
         elif self._acknowledgements is not None:
             data = _inline_attachments(packet) if packet.attachments else packet.data
             self._acknowledgements.resolve(ack_id, data)
@@ -555,11 +483,11 @@ class Socket:
         ):
             return
         write, encoding = self.write, self.encoding
-        text = b"%b%d%b" % (self.namespace.ack_prefix, ack_id, data)
+        text = b"%b%d%b" % (self.context.ack_prefix, ack_id, data)
         if (
             write is not None
             and not attachments
-            and (encoding < JSON or (not encoding & JSON and len(text) < self.namespace.settings.compression_threshold))
+            and (encoding < JSON or (not encoding & JSON and len(text) < self.context.settings.compression_threshold))
         ):
             # Every command is answered: the short way, as in Namespace.deliver.
             write(encode_text(text))
@@ -576,7 +504,7 @@ class Socket:
         volatile: bool = False,
     ) -> None:
         if not self.ended:
-            packet = socketio.Packet(kind, self.namespace.name, data, ack_id, attachments=attachments)
+            packet = socketio.Packet(kind, self.namespace, data, ack_id, attachments=attachments)
             self.connection.send_packet(packet, volatile)
 
 

@@ -166,19 +166,19 @@ class Recovery:
 
     async def _take(self, socket: Socket, pid: str) -> GuestSession | None:
         namespace = socket.namespace
-        data = await self._sessions.take(namespace.name, pid)
+        data = await self._sessions.take(namespace, pid)
         session = decode_session(data)
         if data is None or session is None:
             return None
         if socket.user_id != session.user_id and (not session.guest or socket.user_id != session.guest):
             # The secret of another user, who may still need it.
-            await self._sessions.put(namespace.name, pid, data)
+            await self._sessions.put(namespace, pid, data)
             return None
-        stale = namespace.sockets.get(session.sid)
+        stale = socket.context.find_socket(session.sid)
         if stale is not None and stale.session.pid == pid:
             stale.replace()
         else:
-            self._replace_stale(namespace.name, session)
+            self._replace_stale(namespace, session)
         return session
 
     async def _restore(self, socket: Socket, session: StoredSession) -> None:
@@ -268,7 +268,7 @@ class Recovery:
     def _report_room(
         self, observers: Observers, socket: Socket, room: str, result: RecoveryResult, began: float
     ) -> None:
-        namespace, reason = socket.namespace.declared, result.reason or ""
+        namespace, reason = socket.context.declared, result.reason or ""
         recovered, replayed, since = result.recovered, result.replayed, result.since or ""
         connection, user, system = socket.connection.public_id, socket.user_id, observers.system
         place, seconds = (namespace, socket.id, connection, user), asyncio.get_running_loop().time() - began
@@ -307,8 +307,7 @@ class Recovery:
         """Send the packets of events that the client has missed."""
         if outgoing and not socket.ended:
             self._budget.take(socket.payer, sum(one.size for one in outgoing))
-            socket.connection.send_all(outgoing)
-            socket.namespace.report_replayed(socket, messages)
+            socket.send_missed(outgoing, messages)
 
     async def _wait_for_room(self, socket: Socket) -> None:
         """Wait until the client has received what was sent and its user may be sent more, or until it disconnects."""

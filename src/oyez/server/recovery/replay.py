@@ -63,7 +63,7 @@ class Replay:
         complete page, but the client may have joined or left rooms before it. Raises KeyError if the events after
         `after` are not known, LogUnavailableError.
         """
-        namespace = socket.namespace
+        namespace, frame = socket.namespace, socket.context.message
         found: list[EventFrames] = []
         size = 0
         while not await self._may_find(after):
@@ -74,8 +74,8 @@ class Replay:
                 # Delivery here is later than on another node: entries on their way must not be sent twice.
                 await self._progress.wait_for_position(after)
                 continue
-            entries = await self._log.read(after, namespace.name, frozenset(rooms), PAGE)
-            messages = [namespace.message(entry) for entry in entries]
+            entries = await self._log.read(after, namespace, frozenset(rooms), PAGE)
+            messages = [frame(entry) for entry in entries]
             found += messages
             size += sum(message.size for message in messages)
             last = entries[-1].position if entries else None
@@ -85,7 +85,7 @@ class Replay:
                 return self._cut(found, after, complete=False, max_bytes=max_bytes)
         if socket.connection.closed:
             return Page((), after, complete=False, size=0)
-        found += self._replay_buffer.find_after(after, namespace.name, rooms, max_bytes - size)
+        found += self._replay_buffer.find_after(after, namespace, rooms, max_bytes - size)
         return self._cut(found, self._progress.position, complete=True, max_bytes=max_bytes)
 
     async def _may_find(self, after: str) -> bool:

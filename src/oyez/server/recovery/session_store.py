@@ -72,14 +72,14 @@ class SessionStore:
     def detach(self, socket: Socket) -> None:
         """Stop writing the session for this socket."""
         self._sockets.discard(socket)
-        key = make_key(socket.namespace.name, socket.session.pid)
+        key = make_key(socket.namespace, socket.session.pid)
         if key in self._pending and self._pending[key].socket is socket:
             del self._pending[key]
 
     def restore(self, socket: Socket, pid: str, session: StoredSession) -> None:
         """Put back a session that was taken for a client that is not accepted after all."""
         write = _PendingWrite(socket, encode_session(session), check_generation=True, generation=session.generation)
-        self._queue(make_key(socket.namespace.name, pid), write)
+        self._queue(make_key(socket.namespace, pid), write)
 
     @property
     def has_pending(self) -> bool:
@@ -91,7 +91,7 @@ class SessionStore:
 
         Other changes do not defer it: without the log, commands that do not need it are still acknowledged.
         """
-        key = make_key(socket.namespace.name, socket.session.pid)
+        key = make_key(socket.namespace, socket.session.pid)
         writes = (self._pending.get(key), self._in_flight.get(key))
         if not any(write is not None and write.visible_to_client for write in writes):
             return False
@@ -164,7 +164,7 @@ class SessionStore:
 
     def _submit(self, socket: Socket, write: "_PendingWrite") -> None:
         if socket.session.pid:
-            self._queue(make_key(socket.namespace.name, socket.session.pid), write)
+            self._queue(make_key(socket.namespace, socket.session.pid), write)
 
     def _queue(self, key: str, write: "_PendingWrite") -> None:
         self._pending[key] = write.replacing(self._pending.get(key))
