@@ -90,7 +90,6 @@ def service_route(
             caller = authorize(request)
             if isinstance(caller, Caller):
                 current_caller.set(caller)
-            _check_address(request)
             tracing: Tracing | None = request.scope.get(TRACING)
             before = forgotten.get()
             response = await (answer(request) if tracing is None else _answer_traced(tracing, path, answer, request))
@@ -128,6 +127,8 @@ async def _answer_traced(tracing: Tracing, path: str, answer: Responder, request
 async def answer_or_refuse(request: Request, answer: Responder) -> Response:
     """The answer to `request`; a problem if `answer` raises a RefusedError, or another error that has a status."""
     try:
+        # First: a refused address is in no record of who has asked for what.
+        _check_address(request)
         return await answer(request)
     except NotAwaitedError as error:
         # The forgotten call is already in the log, with its place.
@@ -271,12 +272,17 @@ def build_problem(status: int, detail: str, headers: Mapping[str, str] | None = 
 
 
 def _check_address(request: Request) -> None:
-    """Refuse an address that is not UTF-8: decoded with U+FFFD, two ids would become one."""
-    try:
-        for part in (request.scope.get("raw_path") or b"", request.scope["query_string"]):
-            unquote_to_bytes(part).decode()
-    except UnicodeDecodeError as error:
-        raise RefusedError(MALFORMED, f"The address is not UTF-8: {error.reason}.") from None
+    """Refuse an address that is not UTF-8, because decoded with U+FFFD, two ids would become one; and one with U+0000,
+    which PostgreSQL cannot hold.
+    """
+    for part in (request.scope.get("raw_path") or b"", request.scope["query_string"]):
+        text = unquote_to_bytes(part)
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise RefusedError(MALFORMED, f"The address is not UTF-8: {error.reason}.") from None
+        if b"\0" in text:
+            raise RefusedError(MALFORMED, "The address has the character U+0000 (%00), which no id has.")
 
 
 def bearer_token(request: Request) -> str:

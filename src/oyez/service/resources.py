@@ -27,6 +27,7 @@ from starlette.routing import BaseRoute, Route
 
 from oyez.contract import Id
 from oyez.contract.codec import encode_json
+from oyez.contract.lenient import check_whole
 from oyez.contract.schema import describe
 from oyez.contract.validation import explain
 from oyez.errors import InvalidDataError
@@ -335,6 +336,7 @@ def read_query(request: Request, kind: type[Q]) -> Q:
         # strict=False also reads "null" as null, which no document has.
         if name in request.query_params and getattr(query, each.name) is None:
             raise InvalidDataError(name, "a value; leave the parameter out if there is none")
+    check_whole(query)
     return query
 
 

@@ -367,10 +367,10 @@ async def test_what_is_not_there(scenario: Market) -> None:
 
 async def test_an_id_that_no_token_has(scenario: Market) -> None:
     for path, body in (("/customers", CUSTOMER), ("/partners", partner_body("bob"))):
-        for id in ("x" * 129, "a%00b"):
+        for id in ("x" * 129, "a%01b"):
             assert fault(await scenario.put(f"{path}/{id}", body)) == (422, "invalid_data", "id")
             assert fault(await scenario.get(f"{path}/{id}")) == (422, "invalid_data", "id")
-    assert fault(await scenario.put("/bookings/a%00b/partner", {"partnerId": "p"})) == (422, "invalid_data", "id")
+    assert fault(await scenario.put("/bookings/a%01b/partner", {"partnerId": "p"})) == (422, "invalid_data", "id")
 
 
 async def test_a_partner_who_fits_into_no_event_is_refused_whole(scenario: Market) -> None:

@@ -100,18 +100,18 @@ async def test_a_body_that_does_not_fit(served: Served, content: bytes, field: s
     assert expected in error["expected"]
 
 
-@pytest.mark.parametrize("user", ["x" * 129, "a%09b", "%00", "%7F"])
+@pytest.mark.parametrize("user", ["x" * 129, "a%09b", "%01", "%7F"])
 async def test_a_user_that_cannot_be_is_named(served: Served, user: str) -> None:
     status, problem = await refused(served, user, b'{"supplierId": "s1"}')
     assert (status, problem["code"]) == (422, "invalid_data")
     assert problem["errors"][0]["field"] == "userId"
 
 
-@pytest.mark.parametrize("user", ["%ff", "a%C3", "%ED%A0%80", "%C0%80"])
+@pytest.mark.parametrize("user", ["%ff", "a%C3", "%ED%A0%80", "%C0%80", "a%00"])
 async def test_a_user_that_is_no_text(served: Served, user: str) -> None:
     status, problem = await refused(served, user, b'{"supplierId": "s1"}')
     assert (status, problem["code"]) == (400, "malformed")
-    assert problem["detail"].startswith("The address is not UTF-8")
+    assert problem["detail"].startswith("The address ")
 
 
 async def test_the_replacement_character_itself_is_text(served: Served) -> None:

@@ -136,13 +136,32 @@ class Audit(Observer):
         rows, self._gathered = self._gathered, []
         if rows:
             try:
-                await database.run(_store, rows)
+                await self._store_all(database, rows)
             except BaseException:
                 self._gathered = rows + self._gathered
                 raise
         if self._lost:
             logger.error("records of the audit were lost: the database was away for too long", records=self._lost)
             self._lost = 0
+
+    async def _store_all(self, database: Database, rows: list[dict[str, Any]]) -> None:
+        """Store gathered records, and remove them from `rows`; one that the database refuses is lost alone."""
+        try:
+            await database.run(_store, rows)
+            rows.clear()
+        except DatabaseUnavailableError:
+            raise
+        except Exception:
+            while rows:
+                try:
+                    await database.run(_store, rows[:1])
+                except DatabaseUnavailableError:
+                    raise
+                except Exception as error:
+                    lost = rows[0]
+                    names = {name: lost[name] for name in ("by", "action", "system")}
+                    logger.error("a record of the audit was lost: the database refuses it", **names, exc_info=error)
+                del rows[0]
 
     # What operators do.
 
