@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -22,7 +23,7 @@ from oyez.contract.contract import Contract
 from oyez.contract.policy import Member
 from oyez.contract.schema import quote
 from oyez.contract.types import Payload, Time
-from oyez.errors import UNKNOWN_KEY, UNKNOWN_SYSTEM, InvalidDataError, RefusedError, find_code
+from oyez.errors import MALFORMED, UNKNOWN_KEY, UNKNOWN_SYSTEM, InvalidDataError, RefusedError, find_code
 from oyez.log.log import Entry
 from oyez.ops.admin import answers, changes
 from oyez.ops.admin.actions import Actions
@@ -33,7 +34,7 @@ from oyez.ops.admin.events import read_entries, read_event, read_newest, read_ro
 from oyez.ops.admin.history import MAX_HAPPENED
 from oyez.ops.admin.local import MAX_DETAILS, describe_rule
 from oyez.ops.admin.openapi import build_document
-from oyez.ops.admin.operations import OPERATIONS, SIGN_IN, AdminOperation
+from oyez.ops.admin.operations import MAKE_KEY, OPERATIONS, RENEW, SIGN_IN, AdminOperation
 from oyez.ops.admin.reports import build_trace
 from oyez.ops.admin.sign_in import SignIns
 from oyez.ops.admin.tracing import TraceQuery
@@ -41,10 +42,12 @@ from oyez.ops.admin.work import read_dead, read_work
 from oyez.protocol.socket_ids import own_room, user_room
 from oyez.runtime.callers import Caller, current_caller
 from oyez.runtime.http import answer_json, answer_or_refuse, bearer_token, read_json
+from oyez.runtime.idempotency import Idempotency
 from oyez.server.http.proxies import TrustedProxies
 from oyez.server.types import network_of
 from oyez.service.app import Oyez
 from oyez.service.auth.service_keys import ServiceKey
+from oyez.service.idempotency import IdempotencyMiddleware
 from oyez.service.outbox.members import find_room
 from oyez.service.receipts.answers import ReceiptEventsQuery, ReceiptsQuery
 from oyez.service.resources import read_query
@@ -86,16 +89,30 @@ Handler = Callable[[Call], Awaitable[object]]
 class AdminApi:
     """The routes of one process."""
 
-    def __init__(self, oyez: Oyez, cluster: Cluster, actions: Actions, audit: Audit, sign_ins: SignIns) -> None:
+    def __init__(
+        self,
+        oyez: Oyez,
+        cluster: Cluster,
+        actions: Actions,
+        audit: Audit,
+        sign_ins: SignIns,
+        idempotency: Idempotency,
+    ) -> None:
         self._oyez = oyez
         self._cluster = cluster
         self._actions = actions
         self._audit = audit
         self._sign_ins = sign_ins
         self._limits = oyez.settings.limits
+        self._honour_keys = Middleware(
+            IdempotencyMiddleware,
+            idempotency=idempotency,
+            authorize=lambda request: sign_ins.authorize(bearer_token(request)),
+            limits=self._limits,
+        )
         self._proxies = TrustedProxies(oyez.settings.trusted_proxies)
         self._handlers: Mapping[str, Handler] = {
-            "renew": self._renew,
+            RENEW: self._renew,
             "overview": self._show_overview,
             "listConnections": lambda call: cluster.list_connections(call.query(answers.ConnectionsQuery)),
             "listRooms": lambda call: cluster.list_rooms(call.query(answers.RoomsQuery)),
@@ -124,7 +141,7 @@ class AdminApi:
             "listAudit": self._list_audit,
             "exportAudit": self._export_audit,
             "listKeys": self._list_keys,
-            "makeKey": self._make_key,
+            MAKE_KEY: self._make_key,
             "revokeKey": self._revoke_key,
             "openapi": self._show_document,
         }
@@ -147,7 +164,8 @@ class AdminApi:
             response.headers.update(HEADERS)
             return response
 
-        return Route(f"{prefix}{path}", handle, methods=[operation.method])
+        middleware = [self._honour_keys] if operation.keyed else []
+        return Route(f"{prefix}{path}", handle, methods=[operation.method], middleware=middleware)
 
     async def _answer(self, operation: AdminOperation, request: Request) -> Response:
         token = bearer_token(request)
@@ -157,7 +175,7 @@ class AdminApi:
             has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
             body = await read_json(request, operation.body, self._limits) if has_body else operation.body()
         call = Call(request, name, self._find_address(request), token, body)
-        if not operation.acts or operation.id == "renew":
+        if not operation.acts:
             return self._respond(operation, await self._handlers[operation.id](call))
         return await self._act(operation, call)
 
@@ -344,6 +362,8 @@ class AdminApi:
 
     async def _make_key(self, call: Call) -> object:
         asked: changes.NewKey = call.body
+        if "idempotency-key" in call.request.headers:
+            raise RefusedError(MALFORMED, "Leave out the Idempotency-Key: no answer with a service key is kept.")
         for name in asked.systems:
             if name not in self._oyez.systems:
                 raise InvalidDataError("systems", f"of {', '.join(self._oyez.systems)}; got {quote(name)}")

@@ -10,7 +10,7 @@ from oyez.documents.field_docs import find_field_docs
 from oyez.documents.json_schema import Schema, Schemas
 from oyez.ops.admin.operations import OPERATIONS, SIGN_IN, AdminOperation
 from oyez.service.server_api.openapi import VERSION, move_references
-from oyez.service.server_api.operations import Problem
+from oyez.service.server_api.operations import IDEMPOTENCY_KEY, Problem
 
 PLACES = {
     "system": "The name of a system.",
@@ -58,7 +58,8 @@ def _describe(operation: AdminOperation, schemas: Schemas) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "description": PLACES[name], "schema": {"type": "string"}}
             for name in re.findall(r"\{(\w+)\}", operation.path)
         ]
-        + _list_query(operation.query, schemas),
+        + _list_query(operation.query, schemas)
+        + ([IDEMPOTENCY_KEY.describe()] if operation.keyed else []),
         "responses": {
             **{str(status): _describe_success(kind, schemas) for status, kind in operation.answers.items()},
             "4XX": refused,

@@ -12,6 +12,8 @@ from oyez.service.receipts.answers import EventReceipts, ReceiptEventPage, Recei
 
 SIGN_IN = "signIn"
 """The only operation without a token."""
+RENEW = "renew"
+MAKE_KEY = "makeKey"
 SYSTEM = "/systems/{system}"
 
 
@@ -31,7 +33,12 @@ class AdminOperation:
     @property
     def acts(self) -> bool:
         """True if it changes something; it is recorded in the audit."""
-        return self.method != "GET"
+        return self.method != "GET" and self.id not in (SIGN_IN, RENEW)
+
+    @property
+    def keyed(self) -> bool:
+        """True if it honours an Idempotency-Key. An answer with a secret is not kept for repeats."""
+        return self.acts and self.id != MAKE_KEY
 
 
 def _get(
@@ -49,7 +56,7 @@ def _post(
 
 OPERATIONS = (
     _post(SIGN_IN, "/sign-in", "Exchange an operator's key for a token.", answers.SignIn, answers.Session),
-    _post("renew", "/renew", "Exchange a token for one that ends later.", None, answers.Session),
+    _post(RENEW, "/renew", "Exchange a token for one that ends later.", None, answers.Session),
     _get("overview", "/overview", "Show what is served, and who is signed in.", answers.Overview),
     # What is connected.
     _get(
@@ -167,7 +174,7 @@ OPERATIONS = (
     ),
     # Service keys.
     _get("listKeys", "/keys", "List the service keys.", changes.KeyList),
-    _post("makeKey", "/keys", "Make a service key.", changes.NewKey, changes.MadeKey, 201),
+    _post(MAKE_KEY, "/keys", "Make a service key.", changes.NewKey, changes.MadeKey, 201),
     AdminOperation(
         id="revokeKey", method="DELETE", path="/keys/{key}", summary="Revoke a service key.", answers={204: None}
     ),

@@ -31,6 +31,7 @@ from oyez.runtime.authentication import Credentials, User
 from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
 from oyez.runtime.failed_sign_ins import FailedSignIns
+from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publisher import Publisher
 from oyez.server.server import Server
 from oyez.service.app import Oyez
@@ -80,7 +81,8 @@ class Admin:
             lambda: len(root.rooms.find([watchers.pattern])),
             actions.count_restrictions,
         )
-        api = AdminApi(oyez, cluster, actions, self._audit, sign_ins)
+        idempotency = Idempotency(log, self._settings.log_retention)
+        api = AdminApi(oyez, cluster, actions, self._audit, sign_ins, idempotency)
         oyez.run_beside(partial(self._running, oyez, log, server, cluster, recorder, actions, summaries))
         return [
             *AdminPage().build_routes(PREFIX),
