@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ async def ask(market: Market, operator: Operator, method: str, address: str) -> 
     """The status, and the code of the problem."""
     scope = WEBHOOKS if "/webhooks" in address else PUBLISH
     key = operator.token if address.startswith("/admin") else market.oyez.signer.sign_service("parcels", 60.0, scope)
-    body = {} if method in ("POST", "PUT", "PATCH") else None
+    body: Any = {} if method in ("POST", "PUT", "PATCH") else None
     answer = await market.request(method, address, json=body, headers={"authorization": f"Bearer {key}"})
     return answer.status_code, answer.json()["code"]
 
