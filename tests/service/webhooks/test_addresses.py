@@ -1,10 +1,17 @@
 """Which addresses are refused: everything that is not a public address of one host."""
 
+import asyncio
+import socket
+import threading
+from typing import Any
+
 import pytest
 
 from oyez.errors import InvalidDataError
 from oyez.service.webhooks.addresses import ForbiddenAddressError, is_private, read_place, resolve
 from oyez.service.webhooks.schedule import BREAK_AFTER, REST, Schedule
+from tests.support.clock import PATIENCE
+from tests.support.tasks import Spawn
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,30 @@ async def test_names_are_checked_when_they_are_resolved() -> None:
     assert "127.0.0.1" in await resolve(read_place("https://localhost/", private=True), private=True)
     with pytest.raises(OSError):
         await resolve(read_place("https://nowhere.invalid/", private=False), private=False)
+
+
+async def test_a_name_server_that_does_not_answer_holds_back_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
+    answering, look_up = threading.Event(), socket.getaddrinfo
+
+    def wait(host: str, *args: Any, **options: Any) -> Any:
+        if host == "slow.example":
+            answering.wait()
+            host = "localhost"
+        return look_up(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    slow = [spawn(resolve(read_place("https://slow.example/", private=True), private=True)) for _ in range(50)]
+    try:
+        async with asyncio.timeout(PATIENCE):
+            # By the loop's own threads, as connections to Redis are made, and by the same way.
+            assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+            assert "127.0.0.1" in await resolve(read_place("https://localhost/", private=True), private=True)
+        assert not any(one.done() for one in slow)
+    finally:
+        answering.set()
+    assert all("127.0.0.1" in found for found in await asyncio.gather(*slow))
 
 
 def test_the_schedule() -> None:

@@ -7,8 +7,10 @@ its meaning between the check and the connection gains nothing.
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from threading import Thread
 from urllib.parse import SplitResult, urlsplit
 
 from oyez.errors import InvalidDataError, OyezError
@@ -80,9 +82,7 @@ async def resolve(place: Place, *, private: bool) -> list[str]:
 
     Raises ForbiddenAddressError if one of them is private, and OSError if the name has no address.
     """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    addresses = await _look_up(place.host, place.port)
     forbidden = [] if private else [address for address in addresses if is_private(address)]
     if forbidden:
         raise ForbiddenAddressError(
@@ -90,6 +90,39 @@ async def resolve(place: Place, *, private: bool) -> list[str]:
             " setting webhook_private_addresses is on."
         )
     return addresses
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    """The addresses of a name. Raises OSError.
+
+    In a thread of its own, not in the few that the loop has: a name server that does not answer holds a thread for half
+    a minute, and connections to Redis and to back ends need look-ups too. A receiver has one look-up at a time, or two.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[str]] = loop.create_future()
+
+    def finish(addresses: list[str], error: OSError | None) -> None:
+        if found.done():
+            return
+        if error is None:
+            found.set_result(addresses)
+        else:
+            found.set_exception(error)
+
+    def work() -> None:
+        addresses: list[str] = []
+        failed: OSError | None = None
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
+        except (OSError, UnicodeError) as error:
+            failed = error if isinstance(error, OSError) else OSError(f"{host} is no name of a host")
+        # The loop may have been closed meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish, addresses, failed)
+
+    Thread(target=work, name="oyez-look-up", daemon=True).start()
+    return await found
 
 
 def is_private(address: str) -> bool:
