@@ -35,6 +35,8 @@ MAX_OPEN = 200_000
 """Recipients whose acknowledgements are expected: about 20 MB. The oldest are forgotten first."""
 MAX_CLAIMS = 10_000
 """Acknowledgements of events that this process has not sent, which wait: no honest clients send so many."""
+MAX_CLAIMS_EACH = 100
+"""Such acknowledgements of one user: a user's flood must not take the place of those of others."""
 CLAIM_DELAY = 2.0
 """Seconds after which such an acknowledgement counts: the process that has sent the event has stored that by then."""
 PART = 2_000
@@ -121,6 +123,8 @@ class ReceiptRecorder(Observer):
         """Number of recipients in `_reached`."""
         self._acknowledged: deque[_Acknowledged] = deque()
         self._claims: deque[_Acknowledged] = deque()
+        self._claimed: Counter[str] = Counter()
+        """Number of claims that wait, by recipient."""
         self._more: dict[str, list[int]] = {}
         self._pruned_at = float("-inf")
         self._woken = False
@@ -194,8 +198,9 @@ class ReceiptRecorder(Observer):
         one = _Acknowledged(position, recipient, self._now())
         if opened is None or listed is None:
             # Another process may have sent the event, before the client reconnected.
-            if len(self._claims) < MAX_CLAIMS:
+            if len(self._claims) < MAX_CLAIMS and self._claimed[recipient] < MAX_CLAIMS_EACH:
                 self._claims.append(one)
+                self._claimed[recipient] += 1
             else:
                 self.results[IGNORED] += 1
             return
@@ -254,6 +259,7 @@ class ReceiptRecorder(Observer):
             acknowledged = [self._acknowledged.popleft() for _ in range(min(PART, len(self._acknowledged)))]
             while self._claims and self._claims[0].at + CLAIM_DELAY <= now and len(claims) < PART:
                 claims.append(self._claims.popleft())
+            self._claimed -= Counter(one.recipient for one in claims)
             more, self._more = self._more, {}
         return _Taken(events, reached, acknowledged, claims, more)
 
@@ -277,6 +283,7 @@ class ReceiptRecorder(Observer):
         self._recipients += sum(len(one.recipients) for one in taken.reached)
         self._acknowledged.extendleft(reversed(taken.acknowledged))
         self._claims.extendleft(reversed(taken.claims))
+        self._claimed.update(one.recipient for one in taken.claims)
         for position, numbers in taken.more.items():
             known = self._more.setdefault(position, [0, 0, 0])
             self._more[position] = [one + other for one, other in zip(known, numbers, strict=True)]
