@@ -5,9 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
-from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.operators import ANYONE, OperatorFlags, admin_client, in_path, name_system, show_answer
+from oyez.cli.operators import ADMIN, Admin, in_path, name_system
 
 
 def disconnect(
@@ -20,9 +18,7 @@ def disconnect(
     everyone: Annotated[bool, Parameter(negative="")] = False,
     namespace: str | None = None,
     reason: str = "",
-    operator: OperatorFlags = ANYONE,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    admin: Admin = ADMIN,
 ) -> int:
     """Disconnect a user, a socket, a room or everyone. Official clients do not return by themselves.
 
@@ -55,8 +51,8 @@ def disconnect(
         "namespace": namespace,
         "reason": reason,
     }
-    with admin_client(operator, target, flags) as admin:
-        done = admin.request("POST", in_path("systems", name_system(system), "disconnect"), body)
-    if not show_answer(operator, done):
+    with admin.connect() as client:
+        done = client.request("POST", in_path("systems", name_system(system), "disconnect"), body)
+    if not admin.show_answer(done):
         console.out.print("disconnected")
     return 0

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from oyez.cli.address import Target
 from oyez.cli.console import CallError, explain_os_error
-from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags, SystemName
 from oyez.documents.catalog import DOCUMENTS
 from oyez.documents.description import describe
 from oyez.systems.loader import load_system
@@ -23,13 +23,18 @@ app = App(
     ),
 )
 
-Version = Annotated[str | None, Parameter(name="--version")]
-Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
+Version = Annotated[
+    str | None,
+    Parameter(name="--version", help="The version of the clients for which it is written. [default: the newest]"),
+]
+Output = Annotated[
+    Path | None, Parameter(name=["--output", "-o"], help="The file to write. [default: standard output]")
+]
 
 
 @app.command
 def asyncapi(
-    system: str,
+    system: SystemName,
     /,
     *,
     version: Version = None,
@@ -44,12 +49,6 @@ def asyncapi(
 
     Parameters
     ----------
-    system
-        The name of a system that ships, or a file with a contract.
-    version
-        The version of the clients for which it is written. [default: the newest]
-    output
-        The file to write. [default: standard output]
     url
         The address of the server in the document. [default: as the settings have it]
     """
@@ -57,85 +56,49 @@ def asyncapi(
 
 
 @app.command
-def typescript(system: str, /, *, version: Version = None, output: Output = None) -> int:
+def typescript(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
     """Write TypeScript types: for socket.io-client, for Redis emitters, and for publishers over HTTP.
 
     For example:
       oyez docs typescript quotes -o src/quotes.ts
-
-    Parameters
-    ----------
-    system
-        The name of a system that ships, or a file with a contract.
-    version
-        The version of the clients for which it is written. [default: the newest]
-    output
-        The file to write. [default: standard output]
     """
     return write("types.ts", system, output, version)
 
 
 @app.command
-def schemas(system: str, /, *, version: Version = None, output: Output = None) -> int:
+def schemas(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
     """Write JSON Schema of every payload, for validators and for generators of code in other languages.
 
     For example:
       oyez docs schemas quotes -o schemas.json
       npx quicktype --src-lang schema --src 'schemas.json#/$defs/' --lang kotlin -o Models.kt
-
-    Parameters
-    ----------
-    system
-        The name of a system that ships, or a file with a contract.
-    version
-        The version of the clients for which it is written. [default: the newest]
-    output
-        The file to write. [default: standard output]
     """
     return write("schemas.json", system, output, version)
 
 
 @app.command
-def models(system: str, /, *, version: Version = None, output: Output = None) -> int:
+def models(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
     """Write typed Python models for clients: a module that needs only the standard library.
 
     For example:
       oyez docs models quotes -o quotes_models.py
-
-    Parameters
-    ----------
-    system
-        The name of a system that ships, or a file with a contract.
-    version
-        The version of the clients for which it is written. [default: the newest]
-    output
-        The file to write. [default: standard output]
     """
     return write("models.py", system, output, version)
 
 
 @app.command
-def contract(system: str, /, *, version: Version = None, output: Output = None) -> int:
+def contract(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
     """Write the description of the contract, from which all other documents are made, as JSON.
 
     For example:
       oyez docs contract my_contract.py -o contract.json
-
-    Parameters
-    ----------
-    system
-        The name of a system that ships, or a file with a contract.
-    version
-        The version of the clients for which it is written. [default: the newest]
-    output
-        The file to write. [default: standard output]
     """
     return write("contract.json", system, output, version)
 
 
 @app.command
 def html(
-    system: str,
+    system: SystemName,
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
@@ -150,8 +113,6 @@ def html(
 
     Parameters
     ----------
-    system
-        The name of a system that ships, or a file with a contract.
     output
         The folder to write. It is created if it does not exist.
     url

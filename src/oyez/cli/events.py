@@ -8,10 +8,8 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
 from oyez.cli.console import printable
-from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.operators import ANYONE, OperatorFlags, admin_client, in_path, name_system
+from oyez.cli.operators import ADMIN, Admin, in_path, name_system
 
 POLL_INTERVAL = 0.5
 """Seconds between two requests for new events."""
@@ -28,9 +26,7 @@ def events(
     room: str | None = None,
     namespace: str | None = None,
     limit: int = 20,
-    operator: OperatorFlags = ANYONE,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    admin: Admin = ADMIN,
 ) -> int:
     """Show the newest events of the log, the newest last; with --follow, also those that come.
 
@@ -57,13 +53,13 @@ def events(
     query: dict[str, Any] = {"name": name, "room": room, "namespace": namespace, "limit": limit}
     try:
         while True:
-            with admin_client(operator, target, flags) as admin:
+            with admin.connect() as client:
                 signed_in = time.monotonic()
                 while time.monotonic() - signed_in < SIGN_IN_INTERVAL:
-                    page = admin.get(path, query)
+                    page = client.get(path, query)
                     # The first page has the newest first.
                     for event in page["events"] if "after" in query else reversed(page["events"]):
-                        _show(event, operator)
+                        _show(event, as_json=admin.operator.json)
                     if not follow:
                         return 0
                     query |= {"after": page["next"], "limit": 200}
@@ -73,8 +69,8 @@ def events(
         return 0
 
 
-def _show(event: dict[str, Any], operator: OperatorFlags) -> None:
-    if operator.json:
+def _show(event: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
         console.out.print(msgspec.json.encode(event).decode())
         return
     rooms = printable(", ".join(event["rooms"]) or "everyone")

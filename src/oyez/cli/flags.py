@@ -19,6 +19,7 @@ TOKEN_LIFETIME = 3600.0
 SAME_SETTINGS = "Use the server's own settings: --oyez-data, --config, or its environment."
 
 Repeatable = Parameter(negative="")
+SystemName = Annotated[str, Parameter(help="The system: the name of one that ships, or a file with a contract.")]
 
 
 @Parameter(name="*", group=Group("Settings", sort_key=2))

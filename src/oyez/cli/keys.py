@@ -5,10 +5,9 @@ from typing import Annotated
 from cyclopts import App
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
 from oyez.cli.console import CallError
-from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags
-from oyez.cli.operators import ANYONE, OperatorFlags, admin_client, in_path, name_system, show_answer, show_rows
+from oyez.cli.flags import Repeatable
+from oyez.cli.operators import ADMIN, Admin, in_path, name_system, show_rows
 from oyez.ops.admin.sign_in import hash_key, make_key
 from oyez.settings import OPERATOR_KEY
 
@@ -38,15 +37,15 @@ def make_operator(name: str, /) -> int:
 
 
 @app.command(name="list")
-def list_all(*, operator: OperatorFlags = ANYONE, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
+def list_all(*, admin: Admin = ADMIN) -> int:
     """Show the service keys, and when each was last used.
 
     For example:
       oyez keys list
     """
-    with admin_client(operator, target, flags) as admin:
-        found = admin.get("/keys")
-    if show_answer(operator, found):
+    with admin.connect() as client:
+        found = client.get("/keys")
+    if admin.show_answer(found):
         return 0
     rows = [
         (
@@ -72,9 +71,7 @@ def make(
     event: Annotated[tuple[str, ...], Repeatable] = (),
     webhooks: Annotated[bool, Repeatable] = False,
     until: str | None = None,
-    operator: OperatorFlags = ANYONE,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    admin: Admin = ADMIN,
 ) -> int:
     """Make a service key for a back end. It is shown once.
 
@@ -97,18 +94,16 @@ def make(
     """
     systems = [name_system(one) for one in system]
     body = {"name": name, "systems": systems, "events": list(event), "webhooks": webhooks, "until": until}
-    with admin_client(operator, target, flags) as admin:
-        made = admin.request("POST", "/keys", body)
-    if not show_answer(operator, made):
+    with admin.connect() as client:
+        made = client.request("POST", "/keys", body)
+    if not admin.show_answer(made):
         console.out.print(f"id   {made['id']}")
         console.out.print(f"key  {made['key']}")
     return 0
 
 
 @app.command
-def revoke(
-    id: str, /, *, operator: OperatorFlags = ANYONE, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS
-) -> int:
+def revoke(id: str, /, *, admin: Admin = ADMIN) -> int:
     """Revoke a service key, on all nodes.
 
     For example:
@@ -119,7 +114,7 @@ def revoke(
     id
         The id of the key.
     """
-    with admin_client(operator, target, flags) as admin:
-        admin.request("DELETE", in_path("keys", id))
+    with admin.connect() as client:
+        client.request("DELETE", in_path("keys", id))
     console.out.print(f"{id} is revoked")
     return 0

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from oyez.cli.address import FOUND, Target
 from oyez.cli.console import CallError
-from oyez.cli.flags import NOBODY, OWN_SETTINGS, Repeatable, SettingsFlags, User, parse_json
+from oyez.cli.flags import NOBODY, OWN_SETTINGS, Repeatable, SettingsFlags, SystemName, User, parse_json
 from oyez.cli.listener import Listener, read_claims
 from oyez.cli.prompt import LineError, Prompt, parse_values
 from oyez.cli.session import Emissions, run_session
@@ -23,7 +23,7 @@ DEFAULT_TIMEOUT = 10.0
 
 
 def listen(
-    system: str,
+    system: SystemName,
     /,
     *,
     user: User = NOBODY,
@@ -52,8 +52,6 @@ def listen(
 
     Parameters
     ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
     namespace
         The namespace to connect to. [default: the contract's first that admits the role]
     auth

@@ -15,9 +15,9 @@ from cyclopts import Group, Parameter
 from rich.table import Table
 
 from oyez.cli import console
-from oyez.cli.address import Target, explain_unreachable
+from oyez.cli.address import FOUND, Target, explain_unreachable
 from oyez.cli.console import printable
-from oyez.cli.flags import SettingsFlags, load_signer
+from oyez.cli.flags import OWN_SETTINGS, SettingsFlags, load_signer
 from oyez.errors import OyezError
 from oyez.ops.admin.sign_in import LOCAL
 from oyez.systems.loader import load_system
@@ -44,7 +44,49 @@ class OperatorFlags:
     """Print the server's answer as JSON."""
 
 
-ANYONE = OperatorFlags()
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Admin:
+    """The admin API of a server, as a command calls it."""
+
+    operator: OperatorFlags = OperatorFlags()
+    target: Target = FOUND
+    flags: SettingsFlags = OWN_SETTINGS
+
+    @contextmanager
+    def connect(self) -> Iterator["AdminClient"]:
+        """A client of the admin API. Raises OperatorError, SettingsError."""
+        settings = self.flags.load()
+        url = self.target.find(settings)
+        with httpx.Client(base_url=url, timeout=TIMEOUT) as http:
+            client = AdminClient(http, url)
+            token = self.target.token
+            if token is None and self.operator.key is not None:
+                token = client.request("POST", "/sign-in", {"key": self.operator.key})["token"]
+            if token is None:
+                name = f"{LOCAL}:{_user_name()}"
+                token = load_signer(settings).sign_operator(name, LOCAL, time.time(), TOKEN_LIFETIME)
+            http.headers["authorization"] = f"Bearer {token}"
+            yield client
+
+    def show_answer(self, answer: Any) -> bool:
+        """True if the answer was printed as JSON, because `--json` was given."""
+        if self.operator.json:
+            console.out.print(msgspec.json.encode(answer).decode())
+        return self.operator.json
+
+    def show_list(self, client: "AdminClient", name: str, query: Mapping[str, Any], columns: Sequence[str]) -> None:
+        """List what the admin API has at `/{name}`: these fields of each, MAX_LISTED at most."""
+        found = client.get(f"/{name}", {**query, "limit": MAX_LISTED})
+        if self.show_answer(found):
+            return
+        show_rows(columns, [[one[column] for column in columns] for one in found[name]])
+        if found["next"] is not None:
+            console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
+        warn_missing(found)
+
+
+ADMIN = Admin()
 
 
 class AdminClient:
@@ -84,23 +126,6 @@ def _explain(answer: httpx.Response) -> str:
     return " ".join([str(problem.get("detail", "")), *faults])
 
 
-@contextmanager
-def admin_client(operator: OperatorFlags, target: Target, flags: SettingsFlags) -> Iterator[AdminClient]:
-    """A client of the admin API. Raises OperatorError, SettingsError."""
-    settings = flags.load()
-    url = target.find(settings)
-    with httpx.Client(base_url=url, timeout=TIMEOUT) as http:
-        client = AdminClient(http, url)
-        token = target.token
-        if token is None and operator.key is not None:
-            token = client.request("POST", "/sign-in", {"key": operator.key})["token"]
-        if token is None:
-            name = f"{LOCAL}:{_user_name()}"
-            token = load_signer(settings).sign_operator(name, LOCAL, time.time(), TOKEN_LIFETIME)
-        http.headers["authorization"] = f"Bearer {token}"
-        yield client
-
-
 def _user_name() -> str:
     """The user of this machine, for the audit."""
     try:
@@ -120,13 +145,6 @@ def in_path(*parts: str) -> str:
     return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
-def show_answer(operator: OperatorFlags, answer: Any) -> bool:
-    """True if the answer was printed as JSON, because `--json` was given."""
-    if operator.json:
-        console.out.print(msgspec.json.encode(answer).decode())
-    return operator.json
-
-
 def show_rows(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table of what clients have named, too: it is printed without characters that command a terminal."""
     table = Table(box=None, pad_edge=False)
@@ -135,19 +153,6 @@ def show_rows(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for row in rows:
         table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     console.show_table(table)
-
-
-def show_list(
-    operator: OperatorFlags, admin: AdminClient, name: str, query: Mapping[str, Any], columns: Sequence[str]
-) -> None:
-    """List what the admin API has at `/{name}`: these fields of each, MAX_LISTED at most."""
-    found = admin.get(f"/{name}", {**query, "limit": MAX_LISTED})
-    if show_answer(operator, found):
-        return
-    show_rows(columns, [[one[column] for column in columns] for one in found[name]])
-    if found["next"] is not None:
-        console.show_note(f"There are more than {MAX_LISTED}: give a --search.")
-    warn_missing(found)
 
 
 def warn_missing(answer: Mapping[str, Any]) -> None:

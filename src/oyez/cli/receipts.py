@@ -4,19 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
 from oyez.cli.console import printable
-from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.operators import (
-    ANYONE,
-    MAX_LISTED,
-    OperatorFlags,
-    admin_client,
-    in_path,
-    name_system,
-    show_answer,
-    show_rows,
-)
+from oyez.cli.operators import ADMIN, MAX_LISTED, Admin, in_path, name_system, show_rows
 
 
 def receipts(
@@ -27,9 +16,7 @@ def receipts(
     state: Literal["live", "replayed", "acknowledged", "unacknowledged", "never"] | None = None,
     search: str = "",
     event: str | None = None,
-    operator: OperatorFlags = ANYONE,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    admin: Admin = ADMIN,
 ) -> int:
     """List events with receipts, or show whom one has reached and who has acknowledged it.
 
@@ -52,17 +39,17 @@ def receipts(
     event
         Only events of this name, in the list of events.
     """
-    with admin_client(operator, target, flags) as admin:
+    with admin.connect() as client:
         place = ("systems", name_system(system))
         if position is None:
-            listed = admin.get(in_path(*place, "receipts"), {"event": event})
-            if not show_answer(operator, listed):
+            listed = client.get(in_path(*place, "receipts"), {"event": event})
+            if not admin.show_answer(listed):
                 columns = ("position", "event", "at", "live", "replayed", "acknowledged")
                 show_rows(columns, [[one[column] for column in columns] for one in listed["events"]])
             return 0
         query = {"state": state, "search": search, "limit": MAX_LISTED}
-        found = admin.get(in_path(*place, "events", position, "receipts"), query)
-        if not show_answer(operator, found):
+        found = client.get(in_path(*place, "events", position, "receipts"), query)
+        if not admin.show_answer(found):
             _show(found)
     return 0
 

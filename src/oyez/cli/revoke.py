@@ -5,9 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
-from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.operators import ANYONE, OperatorFlags, admin_client, in_path, name_system, show_answer
+from oyez.cli.operators import ADMIN, Admin, in_path, name_system
 
 
 def revoke(
@@ -20,9 +18,7 @@ def revoke(
     until: str | None = None,
     undo: Annotated[bool, Parameter(negative="")] = False,
     reason: str = "",
-    operator: OperatorFlags = ANYONE,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    admin: Admin = ADMIN,
 ) -> int:
     """Refuse tokens by their id, user or role, and disconnect their clients.
 
@@ -52,9 +48,9 @@ def revoke(
     """
     body = {"token": token_id, "user": user, "role": role, "reason": reason}
     action = "restore" if undo else "revoke"
-    with admin_client(operator, target, flags) as admin:
+    with admin.connect() as client:
         path = in_path("systems", name_system(system), action)
-        done = admin.request("POST", path, body if undo else {**body, "until": until})
-    if not show_answer(operator, done):
+        done = client.request("POST", path, body if undo else {**body, "until": until})
+    if not admin.show_answer(done):
         console.out.print("accepted again" if undo else f"revoked until {done['until']}")
     return 0

@@ -1,20 +1,8 @@
 """`oyez rooms`: the rooms of a running server in which clients are, and who is in one."""
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
 from oyez.cli.console import printable
-from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.operators import (
-    ANYONE,
-    OperatorFlags,
-    admin_client,
-    in_path,
-    name_system,
-    show_answer,
-    show_list,
-    show_rows,
-    warn_missing,
-)
+from oyez.cli.operators import ADMIN, Admin, in_path, name_system, show_rows, warn_missing
 
 
 def rooms(
@@ -24,9 +12,7 @@ def rooms(
     *,
     namespace: str | None = None,
     search: str = "",
-    operator: OperatorFlags = ANYONE,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    admin: Admin = ADMIN,
 ) -> int:
     """List rooms in which clients are, or show one: its rule, its clients and its members.
 
@@ -47,10 +33,10 @@ def rooms(
         A part of the names of the rooms to list.
     """
     name = name_system(system) if system is not None else None
-    with admin_client(operator, target, flags) as admin:
+    with admin.connect() as client:
         if name is not None and room is not None:
-            found = admin.get(in_path("systems", name, "rooms", room), {"namespace": namespace})
-            if show_answer(operator, found):
+            found = client.get(in_path("systems", name, "rooms", room), {"namespace": namespace})
+            if admin.show_answer(found):
                 return 0
             console.out.print(printable(f"{found['count']} sockets; may be in it who {found['rule']}"))
             show_rows(
@@ -62,5 +48,5 @@ def rooms(
             warn_missing(found)
         else:
             query = {"system": name, "namespace": namespace, "search": search}
-            show_list(operator, admin, "rooms", query, ("system", "namespace", "room", "sockets"))
+            admin.show_list(client, "rooms", query, ("system", "namespace", "room", "sockets"))
     return 0

@@ -4,20 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from oyez.cli import console
-from oyez.cli.address import FOUND, Target
 from oyez.cli.console import printable
-from oyez.cli.flags import OWN_SETTINGS, SettingsFlags
-from oyez.cli.operators import (
-    ANYONE,
-    OperatorFlags,
-    admin_client,
-    in_path,
-    name_system,
-    show_answer,
-    show_list,
-    show_rows,
-    warn_missing,
-)
+from oyez.cli.operators import ADMIN, Admin, in_path, name_system, show_rows, warn_missing
 
 
 def users(
@@ -26,9 +14,7 @@ def users(
     /,
     *,
     search: str = "",
-    operator: OperatorFlags = ANYONE,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    admin: Admin = ADMIN,
 ) -> int:
     """List connected users, or show one: sockets, rooms, rights and history.
 
@@ -47,14 +33,14 @@ def users(
         A part of the ids of the users to list.
     """
     name = name_system(system) if system is not None else None
-    with admin_client(operator, target, flags) as admin:
+    with admin.connect() as client:
         if name is not None and user is not None:
-            found = admin.get(in_path("systems", name, "users", user))
-            if not show_answer(operator, found):
+            found = client.get(in_path("systems", name, "users", user))
+            if not admin.show_answer(found):
                 _show(found)
         else:
             query = {"system": name, "search": search}
-            show_list(operator, admin, "users", query, ("system", "user", "sockets"))
+            admin.show_list(client, "users", query, ("system", "user", "sockets"))
     return 0
 
 

@@ -1,6 +1,7 @@
 """`oyez webhooks`: the receivers of a running server, what could not be delivered, and replays."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from oyez.cli import console
 from oyez.cli.address import FOUND, Target, explain_unreachable
-from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, load_signer
+from oyez.cli.flags import OWN_SETTINGS, Repeatable, SettingsFlags, SystemName, load_signer
 from oyez.client import NotOyezError, PublisherError, Retries, SyncPublisher, UnreachableError
 from oyez.errors import OyezError
 from oyez.service.auth.tokens import WEBHOOKS
@@ -22,23 +23,50 @@ MAX_LISTED = 1_000
 app = App(name="webhooks", help="Keep the receivers of webhooks, and send again what they did not accept.")
 
 
+Receiver = Annotated[str, Parameter(help="The receiver's id.")]
+
+
 class WebhooksError(OyezError):
     """The server did not do it."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ServerFlags:
+    """The server, and its settings."""
+
+    target: Target = FOUND
+    flags: SettingsFlags = OWN_SETTINGS
+
+    def request(
+        self, system: str, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> Any:
+        """What a request to the API of receivers answers. Raises WebhooksError, SettingsError."""
+        loaded, settings = load_system(system), self.flags.load()
+        url = self.target.find(settings)
+        key = self.target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME, WEBHOOKS)
+        try:
+            with SyncPublisher(url, loaded.name, key, retries=Retries(attempts=1)) as publisher:
+                return publisher.request(method, f"/webhooks{path}", body, query=query)
+        except UnreachableError as error:
+            raise WebhooksError(explain_unreachable(url, error)) from None
+        except NotOyezError as error:
+            raise WebhooksError(f"{error} Give Oyez' own --url.") from None
+        except PublisherError as error:
+            raise WebhooksError(str(error)) from None
+
+
+THIS = ServerFlags()
+
+
 @app.command(name="list")
-def list_all(system: str, /, *, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
+def list_all(system: SystemName, /, *, server: ServerFlags = THIS) -> int:
     """Show the receivers, and how many events wait for each.
 
     For example:
       oyez webhooks list orders.py
-
-    Parameters
-    ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
     """
-    answer = _request(system, target, flags, "GET", "")
+    answer = server.request(system, "GET", "")
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "url", "events", "state", "waiting", "dead"):
         table.add_column(heading)
@@ -51,14 +79,13 @@ def list_all(system: str, /, *, target: Target = FOUND, flags: SettingsFlags = O
 
 @app.command
 def add(
-    system: str,
+    system: SystemName,
     url: str,
     /,
     *,
     event: Annotated[tuple[str, ...], Repeatable] = (),
     version: Annotated[str | None, Parameter(name="--version")] = None,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    server: ServerFlags = THIS,
 ) -> int:
     """Send events to an address from now on. Prints the secret that verifies them.
 
@@ -67,8 +94,6 @@ def add(
 
     Parameters
     ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
     url
         Where events are sent.
     event
@@ -77,78 +102,56 @@ def add(
         The version of the contract whose forms of events are sent. [default: the newest]
     """
     body = {"url": url, "events": list(event), "version": version}
-    added = _request(system, target, flags, "POST", "", body)
+    added = server.request(system, "POST", "", body)
     console.out.print(f"receiver {added['id']}")
     console.out.print(f"secret {added['secret']}")
     return 0
 
 
 @app.command
-def remove(system: str, receiver: str, /, *, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
+def remove(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
     """Remove a receiver, and all that waits for it.
 
     For example:
       oyez webhooks remove orders.py rcv_1f0c
-
-    Parameters
-    ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
-    receiver
-        The receiver's id.
     """
-    _request(system, target, flags, "DELETE", f"/{receiver}")
+    server.request(system, "DELETE", f"/{receiver}")
     console.out.print(f"{receiver} is removed")
     return 0
 
 
 @app.command
-def enable(system: str, receiver: str, /, *, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
+def enable(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
     """Send events to a disabled receiver again, from now on.
 
     For example:
       oyez webhooks enable orders.py rcv_1f0c
-
-    Parameters
-    ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
-    receiver
-        The receiver's id.
     """
-    _request(system, target, flags, "PATCH", f"/{receiver}", {"enabled": True})
+    server.request(system, "PATCH", f"/{receiver}", {"enabled": True})
     console.out.print(f"{receiver} is enabled")
     return 0
 
 
 @app.command
-def disable(system: str, receiver: str, /, *, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
+def disable(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
     """Send a receiver nothing any more. What waits for it becomes dead letters.
 
     For example:
       oyez webhooks disable orders.py rcv_1f0c
-
-    Parameters
-    ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
-    receiver
-        The receiver's id.
     """
-    _request(system, target, flags, "PATCH", f"/{receiver}", {"enabled": False})
+    server.request(system, "PATCH", f"/{receiver}", {"enabled": False})
     console.out.print(f"{receiver} is disabled")
     return 0
 
 
 @app.command
 def rotate(
-    system: str,
-    receiver: str,
+    system: SystemName,
+    receiver: Receiver,
     /,
     *,
     keep: float = 86_400.0,
-    target: Target = FOUND,
-    flags: SettingsFlags = OWN_SETTINGS,
+    server: ServerFlags = THIS,
 ) -> int:
     """Make a new secret. The old one also signs for a time, so that the receiver can change it without a gap.
 
@@ -157,34 +160,23 @@ def rotate(
 
     Parameters
     ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
-    receiver
-        The receiver's id.
     keep
         Seconds for which the old secret also signs.
     """
-    made = _request(system, target, flags, "POST", f"/{receiver}/secret", {"keep": keep})
+    made = server.request(system, "POST", f"/{receiver}/secret", {"keep": keep})
     console.out.print(f"secret {made['secret']}")
     console.show_note(f"The old secret also signs until {made['oldUntil']}.")
     return 0
 
 
 @app.command
-def test(system: str, receiver: str, /, *, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
+def test(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
     """Send a receiver a message of the type `oyez:test`, and show whether it is accepted.
 
     For example:
       oyez webhooks test orders.py rcv_1f0c
-
-    Parameters
-    ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
-    receiver
-        The receiver's id.
     """
-    tried = _request(system, target, flags, "POST", f"/{receiver}/test", {})
+    tried = server.request(system, "POST", f"/{receiver}/test", {})
     if not tried["accepted"]:
         raise WebhooksError(f"{receiver} did not accept it: {tried['error']}.")
     console.out.print(f"{receiver} has accepted it")
@@ -192,20 +184,13 @@ def test(system: str, receiver: str, /, *, target: Target = FOUND, flags: Settin
 
 
 @app.command
-def dead(system: str, receiver: str, /, *, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS) -> int:
+def dead(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
     """Show the events that a receiver did not accept in all attempts.
 
     For example:
       oyez webhooks dead orders.py rcv_1f0c
-
-    Parameters
-    ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
-    receiver
-        The receiver's id.
     """
-    page = _request(system, target, flags, "GET", f"/{receiver}/dead", query={"limit": str(MAX_LISTED)})
+    page = server.request(system, "GET", f"/{receiver}/dead", query={"limit": str(MAX_LISTED)})
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "event", "created", "attempts", "error"):
         table.add_column(heading)
@@ -218,9 +203,7 @@ def dead(system: str, receiver: str, /, *, target: Target = FOUND, flags: Settin
 
 
 @app.command
-def replay(
-    system: str, receiver: str, /, *messages: str, target: Target = FOUND, flags: SettingsFlags = OWN_SETTINGS
-) -> int:
+def replay(system: SystemName, receiver: Receiver, /, *messages: str, server: ServerFlags = THIS) -> int:
     """Send dead letters again.
 
     For example:
@@ -229,15 +212,11 @@ def replay(
 
     Parameters
     ----------
-    system
-        The system: the name of one that ships, or a file with a contract.
-    receiver
-        The receiver's id.
     messages
         The ids of the dead letters. [default: all of the receiver]
     """
     body = {"ids": list(messages)} if messages else {}
-    answer = _request(system, target, flags, "POST", f"/{receiver}/replay", body)
+    answer = server.request(system, "POST", f"/{receiver}/replay", body)
     console.out.print(f"{answer['replayed']} are sent again")
     return 0
 
@@ -246,26 +225,3 @@ def _describe(receiver: Mapping[str, Any]) -> str:
     if not receiver["enabled"]:
         return f"disabled: {receiver['disabledReason']}"
     return f"failing since {receiver['failingSince']}" if receiver["failures"] else "enabled"
-
-
-def _request(
-    system: str,
-    target: Target,
-    flags: SettingsFlags,
-    method: str,
-    path: str,
-    body: Any = None,
-    query: Mapping[str, str] | None = None,
-) -> Any:
-    loaded, settings = load_system(system), flags.load()
-    url = target.find(settings)
-    key = target.token or load_signer(settings).sign_service(loaded.name, KEY_LIFETIME, WEBHOOKS)
-    try:
-        with SyncPublisher(url, loaded.name, key, retries=Retries(attempts=1)) as publisher:
-            return publisher.request(method, f"/webhooks{path}", body, query=query)
-    except UnreachableError as error:
-        raise WebhooksError(explain_unreachable(url, error)) from None
-    except NotOyezError as error:
-        raise WebhooksError(f"{error} Give Oyez' own --url.") from None
-    except PublisherError as error:
-        raise WebhooksError(str(error)) from None
