@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from oyez.log.log import escape_name
 from oyez.log.memory import MemoryLog
 from tests.runtime.club import Place, board, group, open_club
 from tests.support.tasks import Spawn
@@ -84,3 +85,17 @@ async def test_a_newer_event_that_is_delivered_during_the_look_up_is_the_clients
         assert received == ["old", "new"]
         assert (await joining)["ok"]
         await client.expect_nothing("place")
+
+
+async def test_a_flipped_bit_costs_only_the_kept_event() -> None:
+    async with open_club() as club, club.connect("ada") as client:
+        await club.publisher.emit(Place(text="here"), DAILY)
+        key = f"latest:{escape_name('/')}:place:{DAILY}"
+        record = bytearray(await club.log.get(key) or b"")
+        record[-5] ^= 4
+        await club.log.put(key, bytes(record), 60.0)
+        assert await club.publisher.latest.read(Place, DAILY) is None
+        assert (await client.call("board:join", "daily"))["ok"]
+        await client.expect_nothing("place")
+        await club.publisher.emit(Place(text="there"), DAILY)
+        assert await club.publisher.latest.read(Place, DAILY) == Place(text="there")

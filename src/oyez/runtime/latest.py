@@ -3,6 +3,7 @@
 It is a record of the log, so clients of every node get it, whichever node published the event.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from typing import TypeVar
 
@@ -11,7 +12,11 @@ from oyez.contract.rooms import DerivedRoom, NamedRoom, Room
 from oyez.contract.types import Payload
 from oyez.errors import LogUnavailableError
 from oyez.log.log import Entry, Log, escape_name
+from oyez.log.record_codec import decode_record, encode_record
+from oyez.logger import get_logger
 from oyez.protocol.socket_ids import is_own_room
+
+logger = get_logger("oyez.runtime")
 
 P = TypeVar("P", bound=Payload)
 
@@ -43,8 +48,8 @@ class Latest:
             return
         seconds = self._seconds.get(entry.name)
         if seconds:
-            rooms = [room for room in entry.rooms if not is_own_room(room)]
-            records = {_record(entry.namespace, room, entry.name): entry.data for room in rooms}
+            rooms, data = [room for room in entry.rooms if not is_own_room(room)], encode_record(entry.data)
+            records = {_record(entry.namespace, room, entry.name): data for room in rooms}
             await self._log.put_all(records, seconds)
 
     async def find(self, room: NamedRoom, kind: Room) -> dict[str, bytes]:
@@ -52,8 +57,18 @@ class Latest:
         records = {_record(room.namespace, room.name, name): name for name in self._names.get(kind, ())}
         if records:
             with suppress(LogUnavailableError):
-                return {records[record]: data for record, data in (await self._log.get_all([*records])).items()}
+                return {records[record]: data for record, data in (await self._read(records)).items()}
         return {}
+
+    async def _read(self, records: Collection[str]) -> dict[str, bytes]:
+        """Kept events by their records. One that cannot be read is left out: the next one takes its place."""
+        found = {}
+        for record, data in (await self._log.get_all([*records])).items():
+            try:
+                found[record] = decode_record(data)
+            except ValueError as error:
+                logger.error("a kept event could not be read", record=record, reason=str(error))
+        return found
 
     def make_entry(self, room: NamedRoom, name: str, data: bytes) -> Entry:
         """A kept event as an entry of the log."""
@@ -65,7 +80,7 @@ class Latest:
         """The kept event of a room; None if there is none. Raises LogUnavailableError."""
         name = self._find_name(payload)
         record = _record(room.namespace, room.name, name)
-        data = (await self._log.get_all([record])).get(record)
+        data = (await self._read([record])).get(record)
         found = self._codecs[name].decode_event(data) if data is not None else None
         return found if isinstance(found, payload) else None
 

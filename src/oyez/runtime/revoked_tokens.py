@@ -12,9 +12,15 @@ import msgspec
 
 from oyez.errors import BLOCKED, TOKEN_REVOKED, LogUnavailableError, RefusedError
 from oyez.log.log import Log
+from oyez.log.record_codec import decode_record, encode_record
+from oyez.logger import get_logger
+
+logger = get_logger("oyez.runtime")
 
 MAX_KNOWN = 10_000
 """Records that a process remembers for times in which the log is away: about 2 MB."""
+RESTORED_SECONDS = 86_400.0
+"""Seconds for which a restriction holds whose record could not be read: few tokens live longer than a day."""
 MAX_TOKEN_ID = 300
 """Characters of a token's id: it becomes part of a record's key."""
 
@@ -49,8 +55,7 @@ class RevokedTokens:
         found = (await self._read([key])).get(key)
         if found is not None and kind != "block":
             before, until = max(before, found[0]), max(until, found[1])
-        await self._log.put(key, msgspec.json.encode((before, until)), max(0.001, until - self._clock()))
-        self._remember(key, (before, until))
+        await self._write(key, before, until)
         return before, until
 
     async def has(self, kind: Kind, subject: str) -> bool:
@@ -87,14 +92,31 @@ class RevokedTokens:
                 raise RefusedError(TOKEN_REVOKED)
 
     async def _read(self, keys: Sequence[str]) -> dict[str, tuple[float, float]]:
-        records = await self._log.get_all(keys)
-        found = {key: msgspec.json.decode(record, type=tuple[float, float]) for key, record in records.items()}
+        found = {}
+        for key, record in (await self._log.get_all(keys)).items():
+            try:
+                found[key] = msgspec.json.decode(decode_record(record), type=tuple[float, float])
+            except ValueError as error:
+                found[key] = await self._restore(key, str(error))
         for key in keys:
             if key in found:
                 self._remember(key, found[key])
             else:
                 self._known.pop(key, None)
         return found
+
+    async def _restore(self, key: str, reason: str) -> tuple[float, float]:
+        """Write a record again that cannot be read: nobody who was refused may connect, and new tokens are accepted."""
+        now = self._clock()
+        before, until = self._known.get(key, (now, now + RESTORED_SECONDS))
+        logger.error("the record of a restriction could not be read; it holds from now on", key=key, reason=reason)
+        await self._write(key, before, until)
+        return before, until
+
+    async def _write(self, key: str, before: float, until: float) -> None:
+        record = encode_record(msgspec.json.encode((before, until)))
+        await self._log.put(key, record, max(0.001, until - self._clock()))
+        self._remember(key, (before, until))
 
     def _remember(self, key: str, found: tuple[float, float]) -> None:
         self._known.pop(key, None)
