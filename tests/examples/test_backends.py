@@ -25,16 +25,14 @@ from tests.support.shops import serve
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples/backends"
 JWT_SECRET = "a secret of 32 characters or more"
-PHP = shutil.which("php")
 
 SAMPLES: dict[str, list[str]] = {
     "express": ["node", "express.mjs"],
     "fastapi": [sys.executable, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "fastapi_app:app"],
     "django": [sys.executable, "django_app.py", "runserver", "--noreload", "{port}"],
-    "php": [PHP or "php", "-S", "127.0.0.1:{port}", "shop.php"],
+    "php": ["node", str(ROOT / "tests/js/php.mjs"), "shop.php", "{port}"],
 }
 """The command line of each sample."""
-SKIP_PHP = pytest.mark.skipif(PHP is None, reason="there is no php")
 
 
 def find_port() -> int:
@@ -97,7 +95,7 @@ class Shop:
         return token
 
 
-@pytest.fixture(scope="module", params=["express", "fastapi", "django", pytest.param("php", marks=SKIP_PHP)])
+@pytest.fixture(scope="module", params=SAMPLES)
 async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     folder, own, port = tmp_path_factory.mktemp("shop"), find_port(), find_port()
     settings = Settings(
