@@ -24,6 +24,9 @@ from tests.service.auth.test_keys import ROTATION, public, sign
 from tests.support.clock import PATIENCE, until
 from tests.support.js_client import JsClient, JsDriver
 from tests.support.logged import capture_logs
+from tests.support.operators import build
+from tests.support.parcels import system as parcels
+from tests.support.plaza import system as plaza
 from tests.support.postgres import PostgreSQL, serve_postgresql
 from tests.support.shops import Market, serve
 from tests.support.tasks import Spawn
@@ -240,4 +243,55 @@ async def test_a_locked_table_of_one_system_leaves_another_unharmed(
         await until_ready(market, 200)
         assert (await users[0].call("subscribe", {"channel": "offers"}))["ok"]
         for client in (*users, sue):
+            await client.disconnect()
+
+
+async def test_receipts_and_members_while_the_database_is_away(
+    tmp_path: Path, js: JsDriver, own_postgresql: PostgreSQL
+) -> None:
+    """Namespaces of members open to nobody and refuse nobody for good; no acknowledgement is lost."""
+    url, arrived = own_postgresql.make_database(), {"event": "arrived", "data": {"customerId": "ada", "parcel": "p-1"}}
+    async with serve(build(tmp_path, [parcels, plaza], database_url=url)) as market:
+        assert await ask(market, "plaza", "PUT", "/rooms/inside/members/user:cal?namespace=/club-1", None) == 201
+        options = {"transports": ["websocket"], **IMPATIENT}
+        ada = await js.connect(
+            market.url,
+            path="/parcels/socket.io/",
+            auth={"token": market.token("ada")},
+            answers={"arrived": []},
+            **options,
+        )
+        auth = {"token": market.token("cal")}
+        cal = await js.connect(f"{market.url}/club-1", path="/plaza/socket.io/", auth=auth, **options)
+
+        own_postgresql.stop()
+        answer = await market.call("POST", "/parcels/events", arrived)
+        position = answer.json()["position"]
+        await ada.expect_event("arrived")
+        receipts = await market.call("GET", f"/parcels/events/{position}/receipts")
+        assert (receipts.status_code, receipts.json()["code"]) == (503, "unavailable")
+        assert "postgres" not in receipts.text
+        for served in market.oyez.systems.values():
+            for connection in tuple(served.server.registry.connections.values()):
+                connection.close(engineio.TRANSPORT_ERROR)
+        # Only the namespace of members needs the database.
+        await ada.expect("connect")
+        await until(lambda: tries(cal) >= 4, SOON)
+        assert await ask(market, "plaza", "POST", "/events", {"event": "gong", "namespace": "/club-1"}) == 200
+        # A revocation needs no database either.
+        assert await ask(market, "parcels", "POST", "/users/zoe/revoke", {}) == 200
+        assert [report for report in cal.reports if report["what"] == "connect"] == [], "nobody is let in half"
+
+        own_postgresql.start()
+        await cal.expect("connect")
+        await cal.expect_event("gong")
+        expect_never_refused(cal)
+        acknowledged = False
+        async with asyncio.timeout(SOON):
+            while not acknowledged:
+                answer = await market.call("GET", f"/parcels/events/{position}/receipts")
+                found = answer.json().get("receipts", []) if answer.status_code == 200 else []
+                acknowledged = any(one["user"] == "ada" and one["acknowledged"] for one in found)
+                await asyncio.sleep(0.05)
+        for client in (ada, cal):
             await client.disconnect()
