@@ -13,7 +13,9 @@ import re
 import secrets
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from textwrap import indent
 from typing import Any, TextIO
 
@@ -37,6 +39,8 @@ SECRETS = (
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){1,4}"), "[token]"),
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/-]+=*"), r"\1[token]"),
     (re.compile(r"(?i)([?&;\s](?:access_|id_|auth_)?(?:token|secret|password|key)=)[^&;\s\"'\\]+"), r"\1[secret]"),
+    # Keys of operators and services, and secrets of webhooks and back ends.
+    (re.compile(r"\b(oyo_|oys_\w+\.|whsec_)[\w+/=-]{16,}"), r"\1[secret]"),
     # Over polling, anyone who has the session's id can act as the client.
     (re.compile(r"([?&]sid=)[^&\s\"'\\]+"), r"\1[secret]"),
     (re.compile(r"(://[^\s/:@]*:)[^\s/@]+@"), r"\1[password]@"),
@@ -45,6 +49,8 @@ SECRETS = (
 )
 """Patterns of secrets and their replacements: messages of other libraries' errors may contain secrets."""
 
+CLIENT_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11")
+"""Loggers to which the HTTP client writes the whole address of each request, and the headers of its answer."""
 ACCESS_LOGGERS = ("uvicorn.access", "uvicorn.error", "gunicorn.access", "hypercorn.access")
 """Loggers to which ASGI servers write the addresses of requests."""
 
@@ -137,6 +143,18 @@ def redact_access_logs() -> None:
         logger = logging.getLogger(name)
         if _redact_record not in logger.filters:
             logger.addFilter(_redact_record)
+    for name in CLIENT_LOGGERS:
+        logging.getLogger(name).addFilter(_is_logged)
+
+
+@contextmanager
+def unlogged_requests() -> Iterator[None]:
+    """Inside, the HTTP client logs no requests of this task: addresses may hold secrets of those who receive them."""
+    token = _unlogged.set(True)
+    try:
+        yield
+    finally:
+        _unlogged.reset(token)
 
 
 class LastResort(logging.StreamHandler[TextIO]):
@@ -177,6 +195,14 @@ def build_formatter(*, for_people: bool) -> logging.Formatter:
         foreign_pre_chain=shared,
         processors=[_restore, structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering, _redact_line],
     )
+
+
+_unlogged: ContextVar[bool] = ContextVar("oyez_unlogged", default=False)
+
+
+def _is_logged(record: logging.LogRecord) -> bool:
+    """A filter that drops records about requests of which nothing must be logged."""
+    return not _unlogged.get()
 
 
 def _redact_record(record: logging.LogRecord) -> bool:

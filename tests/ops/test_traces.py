@@ -34,7 +34,7 @@ from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings, WebhookSettings
 from tests.service.webhooks.receiver import serve_receiver
 from tests.support.clock import PATIENCE
-from tests.support.scripted_backend import ScriptedBackend
+from tests.support.scripted_backend import Reply, ScriptedBackend
 from tests.support.served import serve as serve_process
 from tests.support.shops import Market, serve
 from tests.support.valkey import ValkeyServer
@@ -483,3 +483,50 @@ async def test_a_collector_that_hangs_does_not_hold_up_the_end(monkeypatch: pyte
         tracing.start("order", "internal", {}, "").end()
     assert not released.is_set()
     released.set()
+
+
+PAYLOAD = "chocolate-with-nuts"
+WRONG_ANSWERS: list[Any] = [
+    Reply(f'"{PAYLOAD}'.encode()),
+    {PAYLOAD[:9]: PAYLOAD},
+    {"data": {"text": PAYLOAD}},
+    {"events": [{"event": "note", "data": {"text": [PAYLOAD]}, "to": "*"}]},
+    {"error": {"code": "no_such_code", "message": PAYLOAD}},
+    Reply(PAYLOAD.encode(), status=500),
+    Reply(PAYLOAD.encode(), status=404, headers={"x-why": PAYLOAD}),
+]
+
+
+async def test_neither_logs_nor_spans_hold_what_was_sent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the host application logs: requests to back ends and receivers of webhooks are among it."""
+    caplog.set_level(logging.DEBUG)
+    async with serve_receiver() as hooks:
+        hooks.answers.extend([500, 200])
+        hooks.headers = f"x-why: {PAYLOAD}\r\n"
+        url = f"{hooks.url}/way-in-{PAYLOAD}?sesame={PAYLOAD}"
+        declared = {"shop": WebhookSettings(url=url, secret=SECRET, system="depot")}
+        async with open_depot(tmp_path, webhooks=declared, webhook_retries="0.01", log_level="debug") as depot:
+            (node,), (recorder,) = depot.nodes, depot.recorders
+            token, key = node.token("ada"), node.oyez.signer.sign_service("depot", 60.0)
+            async with connect(node.url, path="/depot/socket.io/", auth={"token": token}) as ada:
+                for answer in WRONG_ANSWERS:
+                    depot.backend.script(answer)
+                    assert not (await ada.call("pack", {"traceparent": PARENT}))["ok"]
+                for data in ({"text": PAYLOAD}, {"text": [PAYLOAD]}):
+                    body = {**NOTE, "data": data}
+                    headers = {"authorization": f"Bearer {key}", "traceparent": PARENT}
+                    await node.request("POST", "/depot/events", json=body, headers=headers)
+                await ada.expect_event("note")
+                await hooks.expect(2)
+                await recorder.expect("webhook depot")
+    # The tests' own client is not asked to be silent.
+    lines = [
+        record for record in caplog.records if not record.getMessage().startswith(f"HTTP Request: POST {node.url}")
+    ]
+    written = "\n".join(logging.Formatter().format(record) for record in lines)
+    attributes = "\n".join(f"{span.name} {dict(span.attributes or {})} {span.events}" for span in recorder.spans)
+    assert "a back end's answer cannot be used" in written
+    assert "a webhook receiver does not accept an event" in written
+    for hidden in (PAYLOAD, token, key, *token.split(".")[1:], SECRET):
+        assert hidden not in written
+        assert hidden not in attributes

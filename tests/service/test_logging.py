@@ -185,6 +185,8 @@ def test_a_part_has_a_level_of_its_own(host: Host) -> None:
         ("GET /x?EIO=4&token=s3cret&t=1", "GET /x?EIO=4&token=[secret]&t=1"),
         ("postgresql://me:p4ss@host/db", "postgresql://me:[password]@host/db"),
         ("duplicate key\nDETAIL:  Key (text)=(nuts) exists.\nmore", "duplicate key\nDETAIL:  [row]\nmore"),
+        ("signed by whsec_MfKQ9r8GKYqrTwjUPD8I", "signed by whsec_[secret]"),
+        (f"key oys_9f3a.{'x' * 43}, oyo_{'y' * 43}", "key oys_9f3a.[secret], oyo_[secret]"),
         ("the token was not accepted", "the token was not accepted"),
     ],
 )

@@ -19,7 +19,7 @@ from oyez.concurrency.backoff import Backoff
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.backends import Backend
 from oyez.errors import UNAVAILABLE, OyezError, RefusedError
-from oyez.logger import get_logger
+from oyez.logger import get_logger, unlogged_requests
 from oyez.service.backends.circuit import Circuit, State
 from oyez.service.backends.connections import BackendConnections
 from oyez.settings import BackendSettings
@@ -212,14 +212,14 @@ class BackendCaller:
 
     async def _send(self, message: Message, attempt: int) -> bytes:
         try:
-            async with (
-                self._connections.borrow(self.settings.url) as client,
-                client.stream(
-                    "POST", self.settings.url, content=message.body, headers=self._headers(message, attempt)
-                ) as response,
-            ):
-                self._check_status(response)
-                return await self._read(response)
+            async with self._connections.borrow(self.settings.url) as client:
+                with unlogged_requests():
+                    answering = client.stream(
+                        "POST", self.settings.url, content=message.body, headers=self._headers(message, attempt)
+                    )
+                    async with answering as response:
+                        self._check_status(response)
+                        return await self._read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise _FailedError(_describe(error), handled=False) from None
         except httpx.HTTPError as error:

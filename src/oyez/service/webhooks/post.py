@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import httpx
 
+from oyez.logger import unlogged_requests
 from oyez.service.webhooks.addresses import ForbiddenAddressError, Place, resolve
 
 MAX_ANSWER = 65_536
@@ -95,7 +96,8 @@ async def _post_to(
         headers={**headers, "host": place.authority},
         extensions={"sni_hostname": place.host} if place.scheme == "https" else {},
     )
-    response = await client.send(request, stream=True)
+    with unlogged_requests():
+        response = await client.send(request, stream=True)
     try:
         size = 0
         # Undecoded: a small compressed answer could be very long.
