@@ -14,22 +14,29 @@ A system declares one, top to bottom, like an event document:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import msgspec
 from msgspec import UNSET
 
-from oyez.contract.arguments import Arguments, UnknownFields, shapes_of
+from oyez.contract.arguments import UnknownFields, shapes_of
 from oyez.contract.backends import Backend
 from oyez.contract.calls import collecting
 from oyez.contract.check import find_errors
 from oyez.contract.claims import Claims
 from oyez.contract.codec import EventCodec
-from oyez.contract.declare import Declarations, DeclaredEvent, Namespace, Rules, UserAttribute, description_of
+from oyez.contract.declare import (
+    Declarations,
+    DeclaredEvent,
+    EventBase,
+    Namespace,
+    Rules,
+    UserAttribute,
+    description_of,
+)
 from oyez.contract.examples import make_example
-from oyez.contract.patterns import Pattern, find_pattern
 from oyez.contract.policy import ROLE, USER, Identity, Values, anyone, one_of
 from oyez.contract.relays import derive_class
 from oyez.contract.replies import Acknowledgements, Errors
@@ -37,7 +44,7 @@ from oyez.contract.rooms import Caller, NamedRoom, Room, Target
 from oyez.contract.schema import find_field, is_millis
 from oyez.contract.tokens import DEFAULT_SOURCES, TokenSource
 from oyez.contract.types import Payload, Time
-from oyez.contract.versions import Versions, Was, sort_forms
+from oyez.contract.versions import Versions, sort_forms
 from oyez.errors import ContractError, Refusal
 
 MAX_NAMES = 1_024
@@ -66,33 +73,13 @@ def _read_millis(seconds: float) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(EventBase):
     """An event, with its declarations in all namespaces."""
 
-    name: str
-    payload: Any
-    """Its class, or a union of classes with tags."""
     targets: Mapping[str, tuple[Target, ...]]
     """By namespace, the kinds of room to which it goes."""
-    example: Any
-    """Its data as `publish` takes it: the contract's example, or one that is made from the types."""
-    volatile: bool
-    timestamps: Mapping[type[Payload], "Timestamp"]
+    timestamps: Mapping[type[Payload], Timestamp]
     """For each class, the field that the server fills in if the publisher omits it."""
-    latest: float = 0.0
-    """Seconds for which the newest one is kept for clients that join its room; 0: not at all."""
-    arguments: Arguments = "object"
-    max_bytes: int | None = None
-    """Bytes of its data; None: the limit `max_event_bytes`."""
-    unknown_fields: UnknownFields = "refuse"
-    name_only: bool = False
-    """True if the fields that fill the placeholders of the name are not in the data."""
-    webhook: bool = False
-    """True if it may go to receivers of webhooks."""
-    receipts: bool = False
-    """True if it asks each client for an acknowledgement, and is recorded whom it has reached."""
-    was: tuple[Was, ...] = ()
-    """Its old forms, the newest first; each is made from the one before it."""
 
     @classmethod
     def of(cls, declared: Sequence[DeclaredEvent], versions: Versions = Versions()) -> Self:  # noqa: B008
@@ -100,27 +87,14 @@ class Event:
         first = declared[0]
         name = next((event.timestamp for event in declared if event.timestamp), None)
         example = next((event.example for event in declared if event.example is not None), None)
+        same = {each.name: getattr(first, each.name) for each in fields(EventBase)}
+        same["example"] = make_example(first.payload, first.arguments) if example is None else example
+        same["was"] = sort_forms(first.was, versions)
         return cls(
-            name=first.name,
-            payload=first.payload,
+            **same,
             targets={event.namespace: event.targets for event in declared},
-            example=make_example(first.payload, first.arguments) if example is None else example,
-            volatile=first.volatile,
             timestamps={shape: Timestamp.of(shape, name) for shape in first.shapes} if name else {},
-            latest=first.latest,
-            arguments=first.arguments,
-            max_bytes=first.max_bytes,
-            unknown_fields=first.unknown_fields,
-            name_only=first.name_only,
-            webhook=first.webhook,
-            receipts=first.receipts,
-            was=sort_forms(first.was, versions),
         )
-
-    @property
-    def pattern(self) -> Pattern | None:
-        """The name as a pattern; None if it has no placeholders."""
-        return find_pattern(self.name)
 
     @property
     def wire_payload(self) -> Any:
@@ -128,11 +102,6 @@ class Event:
         if self.pattern is None or not self.name_only:
             return self.payload
         return derive_class(self.payload, Payload, self.pattern.placeholders, ())
-
-    @property
-    def shapes(self) -> tuple[type[Payload], ...]:
-        """The classes of its payload: one, or those of a union."""
-        return shapes_of(self.payload)
 
     @property
     def timestamp(self) -> str | None:

@@ -52,19 +52,17 @@ def description_of(kind: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredEvent:
-    """An event as one namespace declares it."""
+class EventBase:
+    """What all declarations of an event have in common."""
 
-    namespace: str
     name: str
     payload: Any
     """Its class, or a union of classes with tags."""
-    targets: tuple[Target, ...]
     example: Any
-    """Its data, as `publish` takes it; None if there is none."""
+    """Its data, as `publish` takes it; None if there is none. A built contract makes one from the types."""
     volatile: bool
-    timestamp: str | None
     latest: float = 0.0
+    """Seconds for which the newest one is kept for clients that join its room; 0: not at all."""
     arguments: Arguments = "object"
     max_bytes: int | None = None
     """Bytes of its data; None: the limit `max_event_bytes`."""
@@ -76,7 +74,7 @@ class DeclaredEvent:
     receipts: bool = False
     """True if it asks each client for an acknowledgement, and is recorded whom it has reached."""
     was: tuple[Was, ...] = ()
-    """Its old forms."""
+    """Its old forms. In a built contract, the newest first: each is made from the one before it."""
 
     @property
     def pattern(self) -> Pattern | None:
@@ -85,7 +83,18 @@ class DeclaredEvent:
 
     @property
     def shapes(self) -> tuple[type[Payload], ...]:
+        """The classes of its payload: one, or those of a union."""
         return shapes_of(self.payload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredEvent(EventBase):
+    """An event as one namespace declares it."""
+
+    namespace: str
+    targets: tuple[Target, ...]
+    timestamp: str | None
+    """The wire name of the field that the server fills in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

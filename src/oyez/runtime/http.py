@@ -210,6 +210,12 @@ async def read_json(request: Request, kind: type[S], limits: Limits) -> S:
     return decoded
 
 
+async def read_optional(request: Request, kind: type[S], limits: Limits) -> S:
+    """The object in the body of `request`; one with its defaults if there is no body. Raises as `read_json`."""
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return await read_json(request, kind, limits) if has_body else kind()
+
+
 def decode_json(data: bytes | msgspec.Raw, kind: type[S]) -> S:
     """`data` as a `kind`. Raises RefusedError (malformed) if it is not JSON, InvalidDataError if it is not a `kind`."""
     try:

@@ -41,7 +41,7 @@ from oyez.ops.admin.tracing import TraceQuery
 from oyez.ops.admin.work import read_dead, read_work
 from oyez.protocol.socket_ids import own_room, user_room
 from oyez.runtime.callers import Caller, current_caller
-from oyez.runtime.http import answer_json, answer_or_refuse, bearer_token, read_json
+from oyez.runtime.http import answer_json, answer_or_refuse, bearer_token, read_json, read_optional
 from oyez.runtime.idempotency import Idempotency
 from oyez.server.http.proxies import TrustedProxies
 from oyez.server.types import network_of
@@ -172,8 +172,7 @@ class AdminApi:
         name, _ = self._sign_ins.authorize(token)
         body = None
         if operation.body is not None:
-            has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-            body = await read_json(request, operation.body, self._limits) if has_body else operation.body()
+            body = await read_optional(request, operation.body, self._limits)
         call = Call(request, name, self._find_address(request), token, body)
         if not operation.acts:
             return self._respond(operation, await self._handlers[operation.id](call))

@@ -5,7 +5,7 @@ Changes are entries of the log, so they hold on all nodes, in order with the eve
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +22,7 @@ from oyez.errors import InvalidDataError
 from oyez.log.log import Entry, Log
 from oyez.protocol.socket_ids import SOCKET_ID, own_room, user_room
 from oyez.runtime import control
-from oyez.runtime.http import Authorize, Responder, answer_json, read_json, service_route
+from oyez.runtime.http import Authorize, Responder, answer_json, read_json, read_optional, service_route
 from oyez.runtime.publish_api import build_rejection
 from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.runtime.revoked_tokens import RevokedTokens
@@ -37,7 +37,6 @@ REVOKED_FOR = 86_400.0
 MAX_REVOKED_FOR = 30 * 86_400.0
 """Seconds at most: a record for each user is kept for so long."""
 
-S = TypeVar("S", bound=msgspec.Struct)
 Excluded = Annotated[tuple[str, ...], Meta(max_length=MAX_EXCLUDED)]
 
 
@@ -211,7 +210,7 @@ class SocketsApi:
     async def _disconnect(
         self, request: Request, sockets_in: Callable[[str], NamedRoom | Everyone], room: str | None = None
     ) -> Response:
-        asked = await self._read(request, Disconnecting)
+        asked = await read_optional(request, Disconnecting, self._limits)
         namespaces = self._namespaces(asked.namespace)
         if room is not None:
             namespaces = [find_room(self._contract, room, asked.namespace, has_members=False).namespace]
@@ -224,16 +223,11 @@ class SocketsApi:
     async def _revoke(self, request: Request) -> Response:
         """Refuse the tokens that a user has, and disconnect the user everywhere."""
         user = _read_user(request)
-        asked = await self._read(request, Revoking)
+        asked = await read_optional(request, Revoking, self._limits)
         before = await self._revoked.revoke(user, asked.before.seconds if asked.before else None, asked.seconds)
         # First the record: a client that comes back at once must find it.
         await self._append([control.disconnect(_sockets_of(name, user), close=True) for name in self._names])
         return answer_json({"before": Time.at(before)})
-
-    async def _read(self, request: Request, kind: type[S]) -> S:
-        """The body of a request, which may be left out."""
-        has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-        return await read_json(request, kind, self._limits) if has_body else kind()
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         await self._log.append(list(entries))

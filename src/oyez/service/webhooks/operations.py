@@ -1,5 +1,7 @@
 """The operations of the HTTP API for receivers of webhooks, for the OpenAPI document."""
 
+from functools import partial
+
 from oyez.service.auth.tokens import WEBHOOKS
 from oyez.service.server_api.operations import Operation, Parameter
 from oyez.service.webhooks.answers import (
@@ -18,16 +20,17 @@ LIMIT = Parameter(
     "limit", "query", "Dead letters of one page.", {"type": "integer", "minimum": 1, "maximum": MAX_LISTED}
 )
 
+_operation = partial(Operation, scope=WEBHOOKS)
+
 WEBHOOK_OPERATIONS = (
-    Operation(
+    _operation(
         id="listReceivers",
         method="get",
         path="/webhooks",
         summary="List the receivers of webhooks, and the events that may go out.",
         answers={200: ReceiverList},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="addReceiver",
         method="post",
         path="/webhooks",
@@ -35,17 +38,15 @@ WEBHOOK_OPERATIONS = (
         body=NewReceiver,
         body_required=True,
         answers={201: AddedReceiver},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="findReceiver",
         method="get",
         path="/webhooks/{receiver}",
         summary="Find a receiver.",
         answers={200: ShownReceiver},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="changeReceiver",
         method="patch",
         path="/webhooks/{receiver}",
@@ -53,49 +54,43 @@ WEBHOOK_OPERATIONS = (
         body=ChangedReceiver,
         body_required=True,
         answers={200: ShownReceiver},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="removeReceiver",
         method="delete",
         path="/webhooks/{receiver}",
         summary="Remove a receiver, and what waits for it.",
         answers={204: None},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="rotateSecret",
         method="post",
         path="/webhooks/{receiver}/secret",
         summary="Replace the secret of a receiver.",
         body=Rotation,
         answers={200: NewSecret},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="testReceiver",
         method="post",
         path="/webhooks/{receiver}/test",
         summary="Send a message of the type `oyez:test` to a receiver.",
         answers={200: Tried},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="listDeadLetters",
         method="get",
         path="/webhooks/{receiver}/dead",
         summary="List the deliveries to a receiver that were given up.",
         parameters=(AFTER, LIMIT),
         answers={200: DeadLetterPage},
-        scope=WEBHOOKS,
     ),
-    Operation(
+    _operation(
         id="replayDeadLetters",
         method="post",
         path="/webhooks/{receiver}/replay",
         summary="Send dead letters again.",
         body=Replay,
         answers={200: Replayed},
-        scope=WEBHOOKS,
     ),
 )
