@@ -10,8 +10,9 @@ from oyez import client as oyez_client
 from oyez.contract import Command, Contract, Id, Identity, Joined, NamedRoom, Payload, anyone, member, own, role
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog
-from oyez.runtime.bind import Handlers, bind
+from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
+from oyez.runtime.commands import Handlers
 from oyez.runtime.hooks import Hooks
 from oyez.runtime.publisher import Publisher
 from oyez.server.namespaces.socket import Socket

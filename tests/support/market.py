@@ -36,8 +36,9 @@ from oyez.contract.contract import Event
 from oyez.errors import FORBIDDEN, TOKEN_INVALID, LogUnavailableError, RefusedError
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.socketio import Packet
-from oyez.runtime.bind import Handlers, bind
+from oyez.runtime.bind import bind
 from oyez.runtime.client import Client
+from oyez.runtime.commands import Handlers
 from oyez.server.connections.connection import Connection
 from oyez.server.namespaces.socket import Socket
 from oyez.server.transports.budget import Budget, Rates

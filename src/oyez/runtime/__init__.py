@@ -2,8 +2,8 @@
 
 from oyez.runtime import control
 from oyez.runtime.authentication import Credentials, User
-from oyez.runtime.bind import Handlers
 from oyez.runtime.client import Client
+from oyez.runtime.commands import Handlers
 from oyez.runtime.hooks import Departed, Hooks, RoomHooks
 from oyez.runtime.http import Responder, answer_json, read_json, service_route
 from oyez.runtime.publisher import Publisher

@@ -3,8 +3,8 @@
 The functions are an explicit mapping. What they need besides their arguments is bound to them beforehand.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from secrets import token_hex
 
 from oyez.concurrency.clock import Clock
@@ -12,10 +12,9 @@ from oyez.contract.contract import Contract
 from oyez.contract.declare import DeclaredCommand, Namespace
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.old_forms import command_in_form
-from oyez.contract.policy import Identity, Member
+from oyez.contract.policy import Identity
 from oyez.contract.rooms import NamedNamespace, NamedRoom
 from oyez.contract.tokens import named_headers
-from oyez.contract.types import Command
 from oyez.contract.versions import find_form
 from oyez.errors import ContractError
 from oyez.observer import Observers
@@ -23,10 +22,10 @@ from oyez.runtime.admission import Admission, Resolvers
 from oyez.runtime.application import NamespaceApplication, OpenNamed
 from oyez.runtime.authentication import Authenticate, Authentication, CheckRevoked, VerifyToken, build_failures
 from oyez.runtime.client import ClientContext
-from oyez.runtime.commands import CommandHandler, Handler, joining, leaving
-from oyez.runtime.functions import find_signature_error
+from oyez.runtime.commands import CommandHandler, Handler, Handlers, joining, leaving
+from oyez.runtime.function_errors import find_function_errors, find_member_rules
 from oyez.runtime.guests import Guests
-from oyez.runtime.hooks import Hooks, find_hook_errors
+from oyez.runtime.hooks import Hooks
 from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.old_forms import OldEventForms
 from oyez.runtime.presence import FindPresent
@@ -40,9 +39,6 @@ from oyez.runtime.usage import Users
 from oyez.runtime.welcome import Welcomes
 from oyez.server.namespaces.room_observer import RoomObserver
 from oyez.settings import Limits, Settings
-
-Handlers = Mapping[type[Command], Handler]
-"""The handler of each command, by the command's class."""
 
 
 def bind(
@@ -82,114 +78,147 @@ def bind(
     contract.
     """
     contract.build()
-    clock = clock or time.monotonic
-    resolvers = resolvers or {}
+    clock, resolvers = clock or time.monotonic, resolvers or {}
     errors = [
-        *_find_handler_errors(contract, handlers),
-        *_find_resolver_errors(contract, resolvers),
-        *find_hook_errors(hooks),
-        *_find_authenticate_errors(authenticate),
-        *(_find_member_rules(contract) if find_parts is None else ()),
+        *find_function_errors(contract, handlers, resolvers, hooks, authenticate),
+        *(find_member_rules(contract) if find_parts is None else ()),
     ]
     if errors:
         raise ContractError("\n".join(f"contract {contract.name}: {error}" for error in errors))
     users = users or build_users(contract, settings.limits)
-    authentication = Authentication(
-        contract,
-        verify,
-        authenticate,
-        settings,
-        check_revoked,
-        time.now,
-        clock,
-        build_failures(settings.limits, clock, users.shared),
+    failures = build_failures(settings.limits, clock, users.shared)
+    authentication = Authentication(contract, verify, authenticate, settings, check_revoked, time.now, clock, failures)
+    binder = _Binder(
+        contract=contract,
+        authentication=authentication,
+        handlers=handlers,
+        resolvers=resolvers,
+        find_parts=find_parts or _find_no_parts,
+        hooks=hooks,
+        idempotency=idempotency,
+        publisher=publisher,
+        clock=clock,
+        observers=observers,
+        room_observer=room_observer,
+        welcomes=welcomes,
+        find_present=find_present,
+        guests=guests or Guests(token_hex(), contract.name),
+        ask_backend=ask_backend,
+        time=time,
+        users=users,
+        failures=FailureEncoder(contract.errors, contract.acknowledgements),
+        old_forms=OldEventForms(contract) if any(event.was for event in contract.events.values()) else None,
     )
-    guests = guests or Guests(token_hex(), contract.name)
-    failures = FailureEncoder(contract.errors, contract.acknowledgements)
-    old_forms = OldEventForms(contract) if any(event.was for event in contract.events.values()) else None
+    return {namespace.name: binder.bind(namespace) for namespace in contract.namespaces}
 
-    def bind_namespace(namespace: Namespace) -> NamespaceApplication:
-        caller_events = CallerEvents(contract, namespace.name, time.now, old_forms)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Binder:
+    """What the applications of one contract share."""
+
+    contract: Contract
+    authentication: Authentication
+    handlers: Handlers
+    resolvers: Resolvers
+    find_parts: FindParts
+    hooks: Hooks
+    idempotency: Idempotency | None
+    publisher: Publisher | None
+    clock: Callable[[], float]
+    observers: Observers | None
+    room_observer: RoomObserver | None
+    welcomes: Welcomes | None
+    find_present: FindPresent | None
+    guests: Guests
+    ask_backend: AskBackend
+    time: Clock
+    users: Users
+    failures: FailureEncoder
+    old_forms: OldEventForms | None
+
+    def bind(self, namespace: Namespace) -> NamespaceApplication:
+        """The application of a namespace, or of all whose names have its form."""
+        contract, now = self.contract, self.time.now
+        caller_events = CallerEvents(contract, namespace.name, now, self.old_forms)
         admission = Admission(
-            contract, namespace, authentication=authentication, resolvers=resolvers, guests=guests, now=time.now
+            contract,
+            namespace,
+            authentication=self.authentication,
+            resolvers=self.resolvers,
+            guests=self.guests,
+            now=now,
         )
-        commands: list[dict[str, CommandHandler]] = [{} for _ in range(max(len(contract.versions.names), 1))]
-        for command in namespace.commands:
-            limits = SharedLimits(command, users.shared, clock)
-            handler = _find_handler(command, handlers, hooks, publisher, limits, admission)
-            # A repeated sign-in is never answered from memory: it has to sign in.
-            keyed = None if command.joins or command.leaves or command.signs_in else idempotency
-            forms = [
-                CommandHandler(command, handler, keyed, contract, time.sleep, form)
-                for form in range(len(command.was) + 1)
-            ]
-            for age, table in enumerate(commands):
-                form = find_form(command.was, contract.versions, age)
-                table[command_in_form(command, form).name] = forms[form]
-        refresh = CommandHandler(REFRESH, refreshing(admission), None, contract, time.sleep)
-        for table in commands:
-            table.setdefault(REFRESH.name, refresh)
+        commands = self._bind_commands(namespace, admission)
 
         def build(named: NamedNamespace, open_named: OpenNamed | None = None) -> NamespaceApplication:
             # Decisions that are pending in one namespace do not concern another one of the same form.
-            access = RoomAccess(
-                namespace, named, find_parts or _find_no_parts, contract.subjects_of, ask_backend=ask_backend
+            access = RoomAccess(namespace, named, self.find_parts, contract.subjects_of, ask_backend=self.ask_backend)
+            context = ClientContext(
+                contract,
+                access,
+                caller_events,
+                self.users,
+                self.publisher,
+                self.welcomes,
+                self.find_present,
+                versions=contract.versions,
+                old_forms=self.old_forms,
+                clock=self.clock,
             )
             return NamespaceApplication(
                 admission,
                 commands,
-                ClientContext(
-                    contract,
-                    access,
-                    caller_events,
-                    users,
-                    publisher,
-                    welcomes,
-                    find_present,
-                    versions=contract.versions,
-                    old_forms=old_forms,
-                    clock=clock,
-                ),
-                hooks,
-                clock,
-                observers,
+                context,
+                self.hooks,
+                self.clock,
+                self.observers,
                 headers=named_headers(contract.tokens),
-                failures=failures,
-                room_observer=room_observer,
-                call_later=time.call_later,
+                failures=self.failures,
+                room_observer=self.room_observer,
+                call_later=self.time.call_later,
                 system=contract.name,
                 open_named=open_named,
             )
 
         return build(NamedNamespace(namespace.name), build if namespace.placeholders else None)
 
-    return {namespace.name: bind_namespace(namespace) for namespace in contract.namespaces}
+    def _bind_commands(self, namespace: Namespace, admission: Admission) -> list[dict[str, CommandHandler]]:
+        """For clients of each version, by age, the handlers of the commands by name."""
+        contract, sleep = self.contract, self.time.sleep
+        tables: list[dict[str, CommandHandler]] = [{} for _ in range(max(len(contract.versions.names), 1))]
+        for command in namespace.commands:
+            handler = self._find_handler(command, admission)
+            # A repeated sign-in is never answered from memory: it has to sign in.
+            keyed = None if command.joins or command.leaves or command.signs_in else self.idempotency
+            forms = [
+                CommandHandler(command, handler, keyed, contract, sleep, form) for form in range(len(command.was) + 1)
+            ]
+            for age, table in enumerate(tables):
+                form = find_form(command.was, contract.versions, age)
+                table[command_in_form(command, form).name] = forms[form]
+        refresh = CommandHandler(REFRESH, refreshing(admission), None, contract, sleep)
+        for table in tables:
+            table.setdefault(REFRESH.name, refresh)
+        return tables
+
+    def _find_handler(self, declared: DeclaredCommand, admission: Admission) -> Handler:
+        limits = SharedLimits(declared, self.users.shared, self.clock)
+        if declared.joins is not None:
+            return limits.wrap(joining(declared, declared.joins, self.hooks.joined))
+        if declared.leaves is not None:
+            return limits.wrap(leaving(declared, declared.leaves))
+        if declared.signs_in is not None:
+            return limits.wrap(signing_in(declared, admission, self.handlers.get(declared.command)))
+        if declared.relays is None:
+            return limits.wrap(_choose(declared, self.handlers))
+        if self.publisher is None:
+            raise ContractError(f"relay {declared.name}: `bind` was given no publisher")
+        return relaying(declared, self.publisher, limits)
 
 
 def build_users(contract: Contract, limits: Limits) -> Users:
     """What counts for the limits of a contract."""
     return Users(_limits(contract), limits.guests_per_address)
-
-
-def _find_handler(
-    declared: DeclaredCommand,
-    handlers: Handlers,
-    hooks: Hooks,
-    publisher: Publisher | None,
-    limits: SharedLimits,
-    admission: Admission,
-) -> Handler:
-    if declared.joins is not None:
-        return limits.wrap(joining(declared, declared.joins, hooks.joined))
-    if declared.leaves is not None:
-        return limits.wrap(leaving(declared, declared.leaves))
-    if declared.signs_in is not None:
-        return limits.wrap(signing_in(declared, admission, handlers.get(declared.command)))
-    if declared.relays is None:
-        return limits.wrap(_choose(declared, handlers))
-    if publisher is None:
-        raise ContractError(f"relay {declared.name}: `bind` was given no publisher")
-    return relaying(declared, publisher, limits)
 
 
 def _choose(declared: DeclaredCommand, handlers: Handlers) -> Handler:
@@ -211,64 +240,3 @@ def _limits(contract: Contract) -> dict[tuple[str, str], Limit]:
 
 async def _find_no_parts(identity: Identity, room: NamedRoom) -> Mapping[str, str]:
     return {}
-
-
-# Errors in what a system gives, one sentence each.
-
-
-def _find_handler_errors(contract: Contract, handlers: Handlers) -> Iterator[str]:
-    if not isinstance(handlers, Mapping):
-        yield f"handlers is a {type(handlers).__name__}: write a dict of commands' classes, as {{Buy: buy}}"
-        return
-    declared = [command for namespace in contract.namespaces for command in namespace.commands]
-    handled = [command for command in declared if not (command.joins or command.leaves or command.relays)]
-    wanted = {shape: command.name for command in handled for shape in command.shapes}
-    keys = [key for key in handlers if not isinstance(key, type)]
-    if keys:
-        yield from (f"the handler for {key!r} {_describe_key(key, wanted)}" for key in keys)
-        return
-    optional = {shape for command in handled if command.signs_in and command.reply is None for shape in command.shapes}
-    shared = Counter(wanted.values())
-    for command, name in wanted.items():
-        if command not in handlers and command not in optional:
-            yield (
-                f"command {name}: {command.__name__} has no handler"
-                if shared[name] > 1
-                else f"command {name}: has no handler"
-            )
-    for command, handler in handlers.items():
-        if command not in wanted:
-            yield f"a handler is given for {command.__name__}, which is not declared or only joins a room"
-        elif error := find_signature_error(handler, ("command", "client")):
-            yield f"command {wanted[command]}: its handler {error}"
-
-
-def _describe_key(key: object, wanted: Mapping[type[Command], str]) -> str:
-    """The class to write instead of a key that is not a class."""
-    named = [command.__name__ for command, name in wanted.items() if key in (name, command.__name__)]
-    meant = named[0] if named else " or ".join(command.__name__ for command in wanted) or "a command's class"
-    return f"has a {type(key).__name__} as its key: use the command's class, {meant}"
-
-
-def _find_resolver_errors(contract: Contract, resolvers: Resolvers) -> Iterator[str]:
-    if not isinstance(resolvers, Mapping):
-        yield f"resolvers is a {type(resolvers).__name__}: write a dict of functions by the names of user attributes"
-        return
-    declared = {attribute.name for attribute in contract.attributes}
-    yield from (f"user attribute {name}: has no resolver" for name in declared - resolvers.keys())
-    for name, resolver in resolvers.items():
-        if name not in declared:
-            yield f"a resolver is given for {name!r}, which is not a declared user attribute"
-        elif error := find_signature_error(resolver, ("identity",), waits=True):
-            yield f"the resolver of {name}: {error}"
-
-
-def _find_authenticate_errors(authenticate: Authenticate | None) -> Iterator[str]:
-    if authenticate is not None and (error := find_signature_error(authenticate, ("credentials",), waits=True)):
-        yield f"authenticate: {error}"
-
-
-def _find_member_rules(contract: Contract) -> Iterator[str]:
-    for room in (room for namespace in contract.namespaces for room in namespace.rooms.kinds):
-        if any(isinstance(part, Member) for part in room.rule.parts()):
-            yield f"room {room.pattern}: its rule asks for members, and no members are given"

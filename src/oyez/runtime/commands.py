@@ -28,6 +28,8 @@ from oyez.server.types import ReceivedEvent
 
 Handler: TypeAlias = Callable[[Any, Client], Awaitable[Reply] | Reply]
 """Handles a command for a client. A plain `def` needs no task. While an `async def` waits, later events wait too."""
+Handlers: TypeAlias = Mapping[type[Command], Handler]
+"""The handler of each command, by the command's class."""
 
 
 class LimitedError(RefusedError):

@@ -17,7 +17,7 @@ from oyez.log.log import Log
 from oyez.logger import redact
 from oyez.runtime.admission import Resolvers
 from oyez.runtime.authentication import Authenticate
-from oyez.runtime.bind import Handlers
+from oyez.runtime.commands import Handlers
 from oyez.runtime.hooks import Hooks, RoomHooks
 from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher

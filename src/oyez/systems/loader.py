@@ -13,7 +13,7 @@ from types import ModuleType
 from oyez import systems
 from oyez.contract.contract import Contract
 from oyez.errors import ContractError, OyezError, SettingsError
-from oyez.runtime.bind import Handlers
+from oyez.runtime.commands import Handlers
 from oyez.runtime.hooks import Hooks, RoomHooks
 from oyez.service.system import System, SystemServices, describe_error
 from oyez.systems.listing import list_systems

@@ -20,8 +20,8 @@ from oyez.contract.types import Command, Payload
 from oyez.errors import FORBIDDEN, INTERNAL, ContractError, InvalidDataError, Refusal, RefusedError, SettingsError
 from oyez.logger import get_logger
 from oyez.runtime.authentication import Credentials, User
-from oyez.runtime.bind import Handlers
 from oyez.runtime.client import Client
+from oyez.runtime.commands import Handlers
 from oyez.runtime.hooks import Hooks, RoomHooks
 from oyez.runtime.idempotency import current_command
 from oyez.runtime.replies import Reply, ReplyCodec
