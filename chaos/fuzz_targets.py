@@ -7,7 +7,8 @@ from itertools import count
 
 import msgspec
 
-from oyez.contract.codec import CommandCodec, EventCodec, make_command_codec
+from oyez.contract.command_codec import CommandCodec, make_command_codec
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.types import Payload
 from oyez.errors import InvalidDataError, RefusedError
 from oyez.log.memory import MemoryLog

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oyez.contract.codec import split_trace
+from oyez.contract.command_codec import split_trace
 from oyez.tracing import MAX_STATE, MAX_TRACE, read_trace
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

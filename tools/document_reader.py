@@ -19,7 +19,7 @@ import msgspec
 from msgspec import inspect
 
 from oyez.contract.contract import Contract, Event
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.types import MAX_ID_LENGTH
 from oyez.scaffold.reader.markdown import RELAYED
 from oyez.scaffold.reader.read import read_text, write_contract

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from oyez.contract import UNSET, CamelPayload, Id, Latitude, Maybe, Money, Payload, Time, UnsetType
-from oyez.contract.codec import KEY_HINT, MAX_ERRORS, CommandCodec, EventCodec
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.command_codec import KEY_HINT, CommandCodec
+from oyez.contract.declared import DeclaredCommand
+from oyez.contract.event_codec import MAX_ERRORS, EventCodec
 from oyez.errors import InvalidDataError
 from tests.support.market import contract, root
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from oyez.contract import UNSET, Id, Latitude, Maybe, Millis, Money, Payload, Time, Total, UnsetType
 from oyez.contract.arguments import Arguments
-from oyez.contract.codec import EventCodec
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.examples import encode_example, make_example
 from oyez.systems.listing import list_systems
 from oyez.systems.loader import load_system

@@ -26,8 +26,9 @@ from oyez.contract import (
     member,
     own,
 )
-from oyez.contract.codec import CommandCodec, EventCodec
+from oyez.contract.command_codec import CommandCodec
 from oyez.contract.declare import Namespace
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.routing import Destination, EventRouter
 from oyez.errors import ContractError, InvalidDataError
 

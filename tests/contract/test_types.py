@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oyez.contract import UNSET, CamelPayload, Maybe, Money, Payload, Stamped, Time
-from oyez.contract.codec import EventCodec
+from oyez.contract.event_codec import EventCodec
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from oyez.contract.arguments import shapes_of
-from oyez.contract.codec import CommandCodec, EventCodec
+from oyez.contract.command_codec import CommandCodec
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.examples import encode_example
 from oyez.documents.description import describe
 from oyez.documents.own_events import OWN_EVENTS, RECOVERY_REASONS

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from oyez.contract import NamedRoom
-from oyez.contract.codec import CommandCodec, EventCodec
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.command_codec import CommandCodec
+from oyez.contract.declared import DeclaredCommand
+from oyez.contract.event_codec import EventCodec
 from oyez.errors import RefusedError
 from oyez.log.log import Entry
 from oyez.log.memory import MemoryLog

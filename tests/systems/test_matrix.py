@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.systems.listing import list_systems
 from tests.support.clock import PATIENCE
 from tests.support.js_client import JsClient, JsDriver

@@ -32,7 +32,7 @@ from oyez.contract import (
     Was,
 )
 from oyez.contract.check.head import MAX_SIGN_IN
-from oyez.contract.codec import MAX_ID
+from oyez.contract.command_codec import MAX_ID
 from oyez.contract.declare import Namespace
 from oyez.contract.lenient import MAX_LENIENT_BYTES, MAX_WHOLE
 from oyez.contract.limits import DEFAULT_LIMIT

@@ -41,7 +41,7 @@ from oyez.cli.checks.report import Check
 from oyez.cli.checks.running import RUNNING
 from oyez.cli.prompt import COMMANDS as PROMPT_COMMANDS
 from oyez.contract import Acknowledgements, Contract, Errors
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.replies import SOURCES
 from oyez.contract.rooms import Room, Target
 from oyez.contract.schema import iter_types

@@ -18,7 +18,8 @@ from prompt_toolkit.document import Document
 from oyez.cli import console
 from oyez.client import Client, Disconnected
 from oyez.contract import Contract
-from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.declare import Namespace
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.schema import describe, fields_of, options
 from oyez.errors import OyezError
 

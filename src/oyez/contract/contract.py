@@ -26,16 +26,9 @@ from oyez.contract.backends import Backend
 from oyez.contract.calls import collecting
 from oyez.contract.check import find_errors
 from oyez.contract.claims import Claims
-from oyez.contract.codec import EventCodec
-from oyez.contract.declare import (
-    Declarations,
-    DeclaredEvent,
-    EventBase,
-    Namespace,
-    Rules,
-    UserAttribute,
-    description_of,
-)
+from oyez.contract.declare import Declarations, Namespace, Rules
+from oyez.contract.declared import DeclaredEvent, EventBase, UserAttribute, description_of
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.examples import make_example
 from oyez.contract.policy import ROLE, USER, Identity, Values, anyone, one_of
 from oyez.contract.relays import derive_class

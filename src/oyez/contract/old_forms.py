@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from oyez.contract.arguments import shapes_of
-from oyez.contract.codec import CommandCodec, EventCodec, check_made, make_command_codec
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.codec import check_made
+from oyez.contract.command_codec import CommandCodec, make_command_codec
+from oyez.contract.declared import DeclaredCommand
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.patterns import find_pattern
 from oyez.contract.types import Command, Payload, read_scalar
 from oyez.contract.versions import Was

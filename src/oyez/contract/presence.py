@@ -19,7 +19,8 @@ from oyez.contract.shown_claims import check_claims, fill_claims
 from oyez.contract.types import Payload, Time, read_scalar
 
 if TYPE_CHECKING:
-    from oyez.contract.declare import DeclaredEvent, Namespace
+    from oyez.contract.declare import Namespace
+    from oyez.contract.declared import DeclaredEvent
 
 
 _NONE: Mapping[str, str] = {}

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from oyez.contract.codec import encode_json
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.examples import NOW, make_example
 from oyez.contract.policy import HasRole
 from oyez.contract.replies import DETAIL, MAYBE_ABSENT, Acknowledgements, Errors, build_payload, fill_shape

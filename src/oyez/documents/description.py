@@ -15,7 +15,8 @@ from oyez.contract.backends import DecidedBy
 from oyez.contract.claims import Claims
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract, Event
-from oyez.contract.declare import DeclaredCommand, DeclaredEvent, Gateway, Namespace, UserAttribute
+from oyez.contract.declare import Gateway, Namespace
+from oyez.contract.declared import DeclaredCommand, DeclaredEvent, UserAttribute
 from oyez.contract.examples import NOW, encode_example, make_example
 from oyez.contract.old_forms import EventForms, command_in_form, event_in_form
 from oyez.contract.presence import find_presence

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from oyez.contract.backends import DecidedBy
-from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.declare import Namespace
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.limits import Limit, SharedLimit
 from oyez.contract.policy import Anyone, Both, HasRole, Identity, InRoom, Member, OneOf, Own, Resolved, Rule
 from oyez.contract.rooms import Caller, DerivedRoom, Everyone, Room, Sockets, Target

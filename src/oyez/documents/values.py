@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import inspect
 
 from oyez.contract.contract import Contract
-from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.declare import Namespace
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.examples import list_given
 from oyez.contract.policy import SUBJECT_CLAIMS, Own, Resolved
 from oyez.contract.schema import fields_of, is_id, is_key, iter_types, options

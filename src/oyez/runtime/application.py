@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from oyez.concurrency.clock import Clock, Timer
-from oyez.contract.codec import split_trace
+from oyez.contract.command_codec import split_trace
 from oyez.contract.limits import DEFAULT_LIMIT
 from oyez.contract.patterns import find_pattern
 from oyez.contract.rooms import NamedNamespace

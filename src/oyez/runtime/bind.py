@@ -9,7 +9,8 @@ from secrets import token_hex
 
 from oyez.concurrency.clock import Clock
 from oyez.contract.contract import Contract
-from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.declare import Namespace
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.old_forms import command_in_form
 from oyez.contract.policy import Identity

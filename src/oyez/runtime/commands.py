@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from oyez.contract.codec import make_command_codec, split_trace
+from oyez.contract.command_codec import make_command_codec, split_trace
 from oyez.contract.contract import Contract
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.limits import DEFAULT_LIMIT, Limit
 from oyez.contract.old_forms import OldCommandCodec, command_in_form, convert_reply
 from oyez.contract.policy import Identity, InRoom, Own, Resolved, Rule, Verdict

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from oyez.concurrency.long_work import LongWork
-from oyez.contract.codec import EventCodec
 from oyez.contract.contract import Contract, Event
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.patterns import suggest_name
 from oyez.contract.rooms import Caller, NamedRoom, Place, Sockets
 from oyez.contract.routing import EventRouter

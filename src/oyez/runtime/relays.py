@@ -1,6 +1,6 @@
 """Relays: what a client sends, the other clients of its rooms receive."""
 
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.schema import find_field, write_key
 from oyez.contract.shown_claims import fill_claims, read_claims
 from oyez.contract.types import Command

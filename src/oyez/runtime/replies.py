@@ -14,8 +14,10 @@ import msgspec
 
 from oyez.concurrency.sparse_log import SparseLog
 from oyez.contract.arguments import Arguments
-from oyez.contract.codec import CommandCodec, EventCodec, encode_json
+from oyez.contract.codec import encode_json
+from oyez.contract.command_codec import CommandCodec
 from oyez.contract.contract import Contract
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.replies import DEFAULT_SHAPE, Acknowledgements, Errors, build_payload, fill_shape, has_source
 from oyez.contract.rooms import Caller
 from oyez.contract.types import Payload, Time, read_scalar

@@ -7,7 +7,7 @@ reason does not use up what users share. A command without such limits has no pa
 import time
 from collections.abc import Callable, Sequence
 
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.limits import Limit
 from oyez.contract.schema import wire_names
 from oyez.contract.types import Command

@@ -9,7 +9,7 @@ import inspect
 import msgspec
 
 from oyez.contract.codec import encode_json
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.limits import Limit
 from oyez.contract.policy import anyone
 from oyez.contract.schema import wire_names

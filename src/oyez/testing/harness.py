@@ -22,7 +22,8 @@ from oyez.client import ConnectRefused
 from oyez.client.transports import ConnectFailed
 from oyez.contract.codec import encode_json
 from oyez.contract.contract import Contract
-from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.declare import Namespace
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.old_forms import command_in_form
 from oyez.contract.rooms import NamedNamespace, NamedRoom, Place, find_only_namespace
 from oyez.contract.tokens import Auth, Bearer, Cookie, Header, Query

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from oyez.contract import Contract, anyone
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.documents.asyncapi import build_asyncapi
 from oyez.documents.description import describe
 from oyez.scaffold.reader.read import ReadContract, write_contract

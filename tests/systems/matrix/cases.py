@@ -15,7 +15,8 @@ from msgspec import inspect
 
 from oyez.contract import Identity
 from oyez.contract.contract import Contract, Event
-from oyez.contract.declare import DeclaredCommand, Namespace
+from oyez.contract.declare import Namespace
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.policy import Anyone, Member
 from oyez.contract.rooms import EVERYONE, Caller, DerivedRoom, Everyone, Room, Target
 from oyez.contract.schema import options

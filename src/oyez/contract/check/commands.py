@@ -7,7 +7,7 @@ from msgspec import inspect
 from oyez.contract.backends import DecidedBy
 from oyez.contract.check.names import block, check_name, check_switches
 from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.policy import InRoom, Member, Own, Resolved
 from oyez.contract.rooms import Room
 from oyez.contract.schema import fields_of, is_key, is_text

@@ -6,8 +6,9 @@ from msgspec import inspect
 
 from oyez.contract.check.names import block, check_name, check_switches
 from oyez.contract.check.types import check_named, check_shapes, check_size, check_unknown_fields
-from oyez.contract.codec import EventCodec, has_bytes
-from oyez.contract.declare import DeclaredEvent
+from oyez.contract.codec import has_bytes
+from oyez.contract.declared import DeclaredEvent
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.examples import encode_example, make_example
 from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
 from oyez.contract.schema import fields_of, find_field, is_key, is_millis, is_time

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from oyez.contract.declare import description_of
+from oyez.contract.declared import description_of
 from oyez.contract.patterns import Pattern, find_pattern
 from oyez.errors import ContractError
 from oyez.protocol.socketio import RESERVED_EVENTS

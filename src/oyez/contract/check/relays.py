@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import inspect
 
-from oyez.contract.declare import DeclaredCommand, DeclaredEvent
+from oyez.contract.declared import DeclaredCommand, DeclaredEvent
 from oyez.contract.rooms import Caller, DerivedRoom, Room, Sockets, Target
 from oyez.contract.schema import fields_of, is_key
 from oyez.contract.shown_claims import check_claims

@@ -8,7 +8,8 @@ from msgspec import Struct, inspect
 from oyez.contract.check.names import check_name, check_switches, find_duplicates
 from oyez.contract.check.types import check_arguments, check_order
 from oyez.contract.codec import check_types
-from oyez.contract.declare import Declarations, DeclaredCommand
+from oyez.contract.declare import Declarations
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.patterns import find_pattern
 from oyez.contract.replies import DETAIL, MAYBE_ABSENT, OTHERS, OYEZ_CODES, SOURCES, Acknowledgements, Errors
 from oyez.contract.schema import options

@@ -10,8 +10,11 @@ import msgspec
 from oyez.contract.check.names import check_name, find_duplicates
 from oyez.contract.check.replies import check_reply
 from oyez.contract.check.types import check_named, check_shapes
-from oyez.contract.codec import EventCodec, check_types, make_command_codec
-from oyez.contract.declare import Declarations, DeclaredCommand, DeclaredEvent
+from oyez.contract.codec import check_types
+from oyez.contract.command_codec import make_command_codec
+from oyez.contract.declare import Declarations
+from oyez.contract.declared import DeclaredCommand, DeclaredEvent
+from oyez.contract.event_codec import EventCodec
 from oyez.contract.examples import NOW, encode_example, make_example
 from oyez.contract.old_forms import EventForms, OldCommandCodec, command_in_form, convert_reply, event_in_form
 from oyez.contract.replies import Acknowledgements

@@ -13,7 +13,7 @@ import msgspec
 from oyez import errors
 from oyez.contract.backends import Backend
 from oyez.contract.contract import Contract
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.policy import Identity
 from oyez.contract.rooms import Caller, NamedRoom, Room
 from oyez.contract.types import Command, Payload

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from oyez.contract.declare import DeclaredCommand
+from oyez.contract.declared import DeclaredCommand
 from oyez.contract.policy import Identity
 from oyez.contract.rooms import NamedRoom, Room
 from oyez.contract.types import Command, Time

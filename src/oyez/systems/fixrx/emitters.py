@@ -20,7 +20,8 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from oyez.contract import Payload
-from oyez.contract.codec import EventCodec, encode_json
+from oyez.contract.codec import encode_json
+from oyez.contract.event_codec import EventCodec
 from oyez.errors import InvalidDataError
 from oyez.systems.fixrx.contract import (
     Actor,
