@@ -1,5 +1,7 @@
 """Debug lines about clients, commands and events, written from the reports of observers."""
 
+from structlog.stdlib import BoundLogger
+
 from oyez.logger import get_logger, is_debugged
 from oyez.observer import (
     CommandReport,
@@ -12,6 +14,7 @@ from oyez.observer import (
     PublishReport,
     RecoveryReport,
     RefusalReport,
+    Report,
     SlowClientReport,
 )
 from oyez.protocol.socket_ids import is_own_room, is_user_room, socket_of, user_of
@@ -25,123 +28,59 @@ class ActivityLog(Observer):
     """Writes one line for each report. `connection` is the same in all lines about a connection."""
 
     def connected(self, report: ConnectReport) -> None:
-        clients.debug(
-            "connected",
-            system=report.system,
-            namespace=report.named or report.namespace,
-            user=report.user_id,
-            role=report.role,
-            address=report.address,
-            socket=report.socket_id,
-            connection=report.connection_id,
-            rooms=_show_rooms(report.rooms),
-        )
+        namespace, rooms = report.named or report.namespace, _show_rooms(report.rooms)
+        fields = "namespace user role address socket connection rooms"
+        _write(clients, "connected", report, fields, namespace=namespace, rooms=rooms)
 
     def refused(self, report: RefusalReport) -> None:
-        clients.debug(
-            f"{report.kind} refused",
-            system=report.system,
-            namespace=report.namespace,
-            code=report.code,
-            name=report.name,
-            user=report.user_id,
-            address=report.address,
-            socket=report.socket_id,
-            connection=report.connection_id,
-        )
+        _write(clients, f"{report.kind} refused", report, "namespace code name user address socket connection")
 
     def joined(self, report: JoinReport) -> None:
-        self._show_move("joined", report)
+        _write(clients, "joined", report, "namespace room user socket connection", room=_show_room(report.room))
 
     def left(self, report: LeaveReport) -> None:
-        self._show_move("left", report)
-
-    def _show_move(self, event: str, report: JoinReport | LeaveReport) -> None:
-        clients.debug(
-            event,
-            system=report.system,
-            namespace=report.namespace,
-            room=_show_room(report.room),
-            user=report.user_id,
-            socket=report.socket_id,
-            connection=report.connection_id,
-        )
+        _write(clients, "left", report, "namespace room user socket connection", room=_show_room(report.room))
 
     def recovered(self, report: RecoveryReport) -> None:
-        clients.debug(
-            "recovered" if report.recovered else "not recovered",
-            system=report.system,
-            namespace=report.namespace,
-            replayed=report.replayed,
-            reason=report.reason,
-            room=_show_room(report.room),
-            user=report.user_id,
-            socket=report.socket_id,
-            connection=report.connection_id,
-        )
+        event = "recovered" if report.recovered else "not recovered"
+        fields = "namespace replayed reason room user socket connection"
+        _write(clients, event, report, fields, room=_show_room(report.room))
 
     def slow(self, report: SlowClientReport) -> None:
-        clients.debug(
-            "too slow",
-            system=report.system,
-            user=report.user_id,
-            address=report.address,
-            connection=report.connection_id,
-        )
+        _write(clients, "too slow", report, "user address connection")
 
     def disconnected(self, report: DisconnectReport) -> None:
-        clients.debug(
-            "disconnected",
-            system=report.system,
-            namespace=report.namespace,
-            reason=report.reason,
-            user=report.user_id,
-            address=report.address,
-            socket=report.socket_id,
-            connection=report.connection_id,
-        )
+        _write(clients, "disconnected", report, "namespace reason user address socket connection")
 
     def command(self, report: CommandReport) -> None:
-        commands.debug(
-            "command",
-            system=report.system,
-            namespace=report.namespace,
-            name=report.name,
-            outcome=report.code or "ok",
-            ms=_to_ms(report.seconds),
-            user=report.user_id,
-            socket=report.socket_id,
-            connection=report.connection_id,
-        )
+        outcome, ms = report.code or "ok", _to_ms(report.seconds)
+        _write(commands, "command", report, "namespace name outcome ms user socket connection", outcome=outcome, ms=ms)
 
     def published(self, report: PublishReport) -> None:
-        events.debug(
-            "published",
-            system=report.system,
-            namespace=report.namespace,
-            name=report.name,
-            rooms=_show_rooms(report.rooms),
-            position=report.position,
-            origin=report.origin,
-            ms=_to_ms(report.seconds),
-        )
+        rooms, ms = _show_rooms(report.rooms), _to_ms(report.seconds)
+        _write(events, "published", report, "namespace name rooms position origin ms", rooms=rooms, ms=ms)
 
     def delivered(self, report: DeliveryReport) -> None:
-        events.debug(
-            "delivered",
-            system=report.system,
-            namespace=report.namespace,
-            names=", ".join(report.names),
-            rooms=_show_rooms(report.rooms),
-            position=report.position,
-            recipients=report.recipients,
-            bytes=report.size,
-        )
+        names, rooms = ", ".join(report.names), _show_rooms(report.rooms)
+        fields = "namespace names rooms position recipients bytes"
+        _write(events, "delivered", report, fields, names=names, rooms=rooms, bytes=report.size)
 
 
 def build_activity_log() -> list[Observer]:
     """The ActivityLog, if debug lines of at least one of its loggers are written: otherwise nothing is reported."""
     return [ActivityLog()] if any(map(is_debugged, (clients, commands, events))) else []
+
+
+_SOURCES = {"user": "user_id", "socket": "socket_id", "connection": "connection_id"}
+"""The fields of reports that have other names in lines."""
+
+
+def _write(logger: BoundLogger, event: str, report: Report, fields: str, **shown: object) -> None:
+    """Write a line with these fields of a report, in this order; `shown` replaces their values."""
+    values = {
+        name: shown[name] if name in shown else getattr(report, _SOURCES.get(name, name)) for name in fields.split()
+    }
+    logger.debug(event, system=report.system, **values)
 
 
 def _to_ms(seconds: float) -> float:

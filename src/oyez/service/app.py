@@ -140,26 +140,15 @@ class Oyez:
         self._operator_servers: list[Server] = []
         """Servers beside those of the systems, for operators."""
         self._wrong_paths = WrongPaths(settings.trusted_proxies)
-        routes: list[BaseRoute] = []
+        self.systems: Mapping[str, Served] = {}
         build_log = build_log or partial(backends.build_log, settings)
         self.database: Database = build_database(settings)
         try:
             self.database.migrate("oyez", MIGRATIONS / "versions")
             self.service_keys = ServiceKeys(self.database, watched=bool(settings.operator_keys), now=time.now)
             shared = self._build_shared([system.name for system in systems], (*observers, *build_activity_log()))
-            self.systems: Mapping[str, Served] = {
-                system.name: Served(system, build_log(system.name), shared) for system in systems
-            }
-            for name, served in self.systems.items():
-                routes += served.build_routes()
-                for target, respond in served.list_responders():
-                    self._responders[target] = partial(answer_or_log, respond, tracing)
-                routes += self._serve_at(f"/{name}/socket.io", served.server)
-                routes += self._serve_at(f"/{name}/ws", JsonEndpoint(served.server))
-            routes += self._serve_alone(settings.ws_path)
-            routes += operate(self)
-            # Last: all other paths.
-            routes.append(WebSocketRoute("/{path:path}", self._unknown_path()))
+            self.systems = {system.name: Served(system, build_log(system.name), shared) for system in systems}
+            routes = self._build_routes(operate)
         except BaseException:
             self.database.close()
             raise
@@ -173,6 +162,20 @@ class Oyez:
                 exception_handlers={HTTPException: self._answer_http_error},
             )
         )
+
+    def _build_routes(self, operate: Callable[["Oyez"], Sequence[BaseRoute]]) -> list[BaseRoute]:
+        routes: list[BaseRoute] = []
+        for name, served in self.systems.items():
+            routes += served.build_routes()
+            for target, respond in served.list_responders():
+                self._responders[target] = partial(answer_or_log, respond, self._tracing)
+            routes += self._serve_at(f"/{name}/socket.io", served.server)
+            routes += self._serve_at(f"/{name}/ws", JsonEndpoint(served.server))
+        routes += self._serve_alone(self.settings.ws_path)
+        routes += operate(self)
+        # Last: all other paths.
+        routes.append(WebSocketRoute("/{path:path}", self._unknown_path()))
+        return routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
