@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from oyez.service.auth.secrets import load_secret
-from oyez.service.auth.tokens import Claims, build_signer, build_verifier
+from oyez.service.auth.tokens import VerifiedClaims, build_signer, build_verifier
 from oyez.settings import Settings
 from tests.support.terminal import ORDERS, Calls
 
 
-async def verify(token: str, **settings: Any) -> Claims:
+async def verify(token: str, **settings: Any) -> VerifiedClaims:
     """What a server with these settings makes of a user's token."""
     loaded = Settings(**settings)
     return await build_verifier(loaded, load_secret(loaded)).verify(token.strip())

@@ -13,7 +13,7 @@ from oyez.contract.rooms import NamedRoom
 from oyez.errors import ContractError, SettingsError
 from oyez.log.memory import MemoryLog
 from oyez.runtime import Publisher
-from oyez.server.cluster.membership import Presence
+from oyez.server.cluster.membership import FoundSockets
 from oyez.service.app import Oyez
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
@@ -64,8 +64,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def nobody(room: NamedRoom) -> Presence:
-    return Presence([], 0, 1, 1)
+async def nobody(room: NamedRoom) -> FoundSockets:
+    return FoundSockets([], 0, 1, 1)
 
 
 @pytest.fixture

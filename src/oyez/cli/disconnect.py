@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oyez.cli import console
-from oyez.cli.operators import ADMIN, Admin, in_path, name_system
+from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system
 
 
 def disconnect(
@@ -18,7 +18,7 @@ def disconnect(
     everyone: Annotated[bool, Parameter(negative="")] = False,
     namespace: str | None = None,
     reason: str = "",
-    admin: Admin = ADMIN,
+    admin: AdminFlags = ADMIN,
 ) -> int:
     """Disconnect a user, a socket, a room or everyone. Official clients do not return by themselves.
 

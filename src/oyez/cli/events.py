@@ -9,7 +9,7 @@ from rich.text import Text
 
 from oyez.cli import console
 from oyez.cli.console import printable
-from oyez.cli.operators import ADMIN, Admin, in_path, name_system
+from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system
 
 POLL_INTERVAL = 0.5
 """Seconds between two requests for new events."""
@@ -26,7 +26,7 @@ def events(
     room: str | None = None,
     namespace: str | None = None,
     limit: int = 20,
-    admin: Admin = ADMIN,
+    admin: AdminFlags = ADMIN,
 ) -> int:
     """Show the newest events of the log, the newest last; with --follow, also those that come.
 

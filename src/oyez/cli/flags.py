@@ -39,9 +39,9 @@ class SettingsFlags:
 OWN_SETTINGS = SettingsFlags()
 
 
-@Parameter(name="*", group=Group("User", sort_key=0))
+@Parameter(name="*", group=Group("UserFlags", sort_key=0))
 @dataclass(frozen=True)
-class User:
+class UserFlags:
     """The user that a token is for."""
 
     sub: str | None = None
@@ -76,7 +76,7 @@ class User:
         return claims
 
 
-NOBODY = User()
+NOBODY = UserFlags()
 
 
 def load_signer(settings: Settings) -> Signer:

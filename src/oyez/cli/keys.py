@@ -7,7 +7,7 @@ from cyclopts import App
 from oyez.cli import console
 from oyez.cli.console import CallError
 from oyez.cli.flags import Repeatable
-from oyez.cli.operators import ADMIN, Admin, in_path, name_system, show_rows
+from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system, show_rows
 from oyez.ops.admin.sign_in import hash_key, make_key
 from oyez.settings import OPERATOR_KEY
 
@@ -37,7 +37,7 @@ def make_operator(name: str, /) -> int:
 
 
 @app.command(name="list")
-def list_all(*, admin: Admin = ADMIN) -> int:
+def list_all(*, admin: AdminFlags = ADMIN) -> int:
     """Show the service keys, and when each was last used.
 
     For example:
@@ -71,7 +71,7 @@ def make(
     event: Annotated[tuple[str, ...], Repeatable] = (),
     webhooks: Annotated[bool, Repeatable] = False,
     until: str | None = None,
-    admin: Admin = ADMIN,
+    admin: AdminFlags = ADMIN,
 ) -> int:
     """Make a service key for a back end. It is shown once.
 
@@ -103,7 +103,7 @@ def make(
 
 
 @app.command
-def revoke(id: str, /, *, admin: Admin = ADMIN) -> int:
+def revoke(id: str, /, *, admin: AdminFlags = ADMIN) -> int:
     """Revoke a service key, on all nodes.
 
     For example:

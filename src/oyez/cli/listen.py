@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from oyez.cli.address import FOUND, Target
 from oyez.cli.console import CallError
-from oyez.cli.flags import NOBODY, OWN_SETTINGS, Repeatable, SettingsFlags, SystemName, User, parse_json
+from oyez.cli.flags import NOBODY, OWN_SETTINGS, Repeatable, SettingsFlags, SystemName, UserFlags, parse_json
 from oyez.cli.listener import Listener, read_claims
 from oyez.cli.prompt import LineError, Prompt, parse_values
 from oyez.cli.session import Emissions, run_session
@@ -26,7 +26,7 @@ def listen(
     system: SystemName,
     /,
     *,
-    user: User = NOBODY,
+    user: UserFlags = NOBODY,
     namespace: str | None = None,
     auth: str = "{}",
     transport: Annotated[tuple[Literal["polling", "websocket"], ...], Repeatable] = (),
@@ -100,7 +100,9 @@ def listen(
         return 0
 
 
-def fill_in(user: User, target: Target, contract: Contract, environ: Mapping[str, str]) -> tuple[User, Target]:
+def fill_in(
+    user: UserFlags, target: Target, contract: Contract, environ: Mapping[str, str]
+) -> tuple[UserFlags, Target]:
     """User and target from the flags; from the environment, if no flag gives them."""
     if target.url is None and (url := environ.get("WS_URL")):
         # Socket.IO begins as HTTP, however its address is written.

@@ -46,7 +46,7 @@ class OperatorFlags:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Admin:
+class AdminFlags:
     """The admin API of a server, as a command calls it."""
 
     operator: OperatorFlags = OperatorFlags()
@@ -86,7 +86,7 @@ class Admin:
         warn_missing(found)
 
 
-ADMIN = Admin()
+ADMIN = AdminFlags()
 
 
 class AdminClient:

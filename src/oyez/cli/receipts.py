@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from oyez.cli import console
 from oyez.cli.console import printable
-from oyez.cli.operators import ADMIN, MAX_LISTED, Admin, in_path, name_system, show_rows
+from oyez.cli.operators import ADMIN, MAX_LISTED, AdminFlags, in_path, name_system, show_rows
 
 
 def receipts(
@@ -16,7 +16,7 @@ def receipts(
     state: Literal["live", "replayed", "acknowledged", "unacknowledged", "never"] | None = None,
     search: str = "",
     event: str | None = None,
-    admin: Admin = ADMIN,
+    admin: AdminFlags = ADMIN,
 ) -> int:
     """List events with receipts, or show whom one has reached and who has acknowledged it.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oyez.cli import console
-from oyez.cli.operators import ADMIN, Admin, in_path, name_system
+from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system
 
 
 def revoke(
@@ -18,7 +18,7 @@ def revoke(
     until: str | None = None,
     undo: Annotated[bool, Parameter(negative="")] = False,
     reason: str = "",
-    admin: Admin = ADMIN,
+    admin: AdminFlags = ADMIN,
 ) -> int:
     """Refuse tokens by their id, user or role, and disconnect their clients.
 

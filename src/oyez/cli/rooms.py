@@ -2,7 +2,7 @@
 
 from oyez.cli import console
 from oyez.cli.console import printable
-from oyez.cli.operators import ADMIN, Admin, in_path, name_system, show_rows, warn_missing
+from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system, show_rows, warn_missing
 
 
 def rooms(
@@ -12,7 +12,7 @@ def rooms(
     *,
     namespace: str | None = None,
     search: str = "",
-    admin: Admin = ADMIN,
+    admin: AdminFlags = ADMIN,
 ) -> int:
     """List rooms in which clients are, or show one: its rule, its clients and its members.
 

@@ -42,7 +42,7 @@ SUSPICIOUS_BEATS = 3
 """Reports that are missing before a worker counts as not answering: one or two may be late on a busy machine."""
 
 
-class Order(msgspec.Struct, frozen=True):
+class WorkerOrder(msgspec.Struct, frozen=True):
     """The first line on a worker's standard input, which the supervisor keeps open as long as it lives."""
 
     systems: list[str]
@@ -50,10 +50,10 @@ class Order(msgspec.Struct, frozen=True):
     sockets: list[int]
     """Files it takes connections from."""
     ready: int
-    """The file to write a Report to when it serves, and after each BEAT_INTERVAL from then on."""
+    """The file to write a WorkerReport to when it serves, and after each BEAT_INTERVAL from then on."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class WorkerReport(msgspec.Struct, frozen=True):
     """A worker's report about itself, as a line of JSON."""
 
     log: str | None
@@ -71,7 +71,7 @@ class Worker:
         self.started_at = asyncio.get_running_loop().time()
         self.answers = False
         """True if it serves, and its last reports are not missing."""
-        self.report = Report(None)
+        self.report = WorkerReport(None)
         """The last one."""
         self._reports = reports
         self._channel = channel
@@ -126,7 +126,7 @@ class Worker:
         """Record a report."""
         # A worker writes half a line if this process was stopped for hours.
         with suppress(msgspec.DecodeError):
-            report = msgspec.json.decode(line, type=Report)
+            report = msgspec.json.decode(line, type=WorkerReport)
             if report != self.report:
                 self.report = report
                 changed()
@@ -261,7 +261,7 @@ class Supervisor:
         generation, self._generations[place] = self._generations[place], self._generations[place] + 1
         ours, theirs = socket.socketpair()
         files = [each.fileno() for each in self._sockets]
-        order = Order(self._systems, self._settings_of(place, generation), files, theirs.fileno())
+        order = WorkerOrder(self._systems, self._settings_of(place, generation), files, theirs.fileno())
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from oyez.cli import console
 from oyez.cli.console import CallError
-from oyez.cli.flags import NOBODY, OWN_SETTINGS, TOKEN_LIFETIME, SettingsFlags, User, load_signer
+from oyez.cli.flags import NOBODY, OWN_SETTINGS, TOKEN_LIFETIME, SettingsFlags, UserFlags, load_signer
 from oyez.systems.loader import load_system
 
 
@@ -14,7 +14,7 @@ def token(
     system: str,
     /,
     *,
-    user: User = NOBODY,
+    user: UserFlags = NOBODY,
     service: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     scope: Literal["publish", "webhooks"] = "publish",
     lifetime: float | None = None,

@@ -5,7 +5,7 @@ from typing import Any
 
 from oyez.cli import console
 from oyez.cli.console import printable
-from oyez.cli.operators import ADMIN, Admin, in_path, name_system, show_rows, warn_missing
+from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system, show_rows, warn_missing
 
 
 def users(
@@ -14,7 +14,7 @@ def users(
     /,
     *,
     search: str = "",
-    admin: Admin = ADMIN,
+    admin: AdminFlags = ADMIN,
 ) -> int:
     """List connected users, or show one: sockets, rooms, rights and history.
 

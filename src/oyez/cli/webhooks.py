@@ -32,7 +32,7 @@ class WebhooksError(OyezError):
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class ServerFlags:
+class ServerAccess:
     """The server, and its settings."""
 
     target: Target = FOUND
@@ -56,11 +56,11 @@ class ServerFlags:
             raise WebhooksError(str(error)) from None
 
 
-THIS = ServerFlags()
+THIS = ServerAccess()
 
 
 @app.command(name="list")
-def list_all(system: SystemName, /, *, server: ServerFlags = THIS) -> int:
+def list_all(system: SystemName, /, *, server: ServerAccess = THIS) -> int:
     """Show the receivers, and how many events wait for each.
 
     For example:
@@ -85,7 +85,7 @@ def add(
     *,
     event: Annotated[tuple[str, ...], Repeatable] = (),
     version: Annotated[str | None, Parameter(name="--version")] = None,
-    server: ServerFlags = THIS,
+    server: ServerAccess = THIS,
 ) -> int:
     """Send events to an address from now on. Prints the secret that verifies them.
 
@@ -109,7 +109,7 @@ def add(
 
 
 @app.command
-def remove(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
+def remove(system: SystemName, receiver: Receiver, /, *, server: ServerAccess = THIS) -> int:
     """Remove a receiver, and all that waits for it.
 
     For example:
@@ -121,7 +121,7 @@ def remove(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = T
 
 
 @app.command
-def enable(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
+def enable(system: SystemName, receiver: Receiver, /, *, server: ServerAccess = THIS) -> int:
     """Send events to a disabled receiver again, from now on.
 
     For example:
@@ -133,7 +133,7 @@ def enable(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = T
 
 
 @app.command
-def disable(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
+def disable(system: SystemName, receiver: Receiver, /, *, server: ServerAccess = THIS) -> int:
     """Send a receiver nothing any more. What waits for it becomes dead letters.
 
     For example:
@@ -151,7 +151,7 @@ def rotate(
     /,
     *,
     keep: float = 86_400.0,
-    server: ServerFlags = THIS,
+    server: ServerAccess = THIS,
 ) -> int:
     """Make a new secret. The old one also signs for a time, so that the receiver can change it without a gap.
 
@@ -170,7 +170,7 @@ def rotate(
 
 
 @app.command
-def test(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
+def test(system: SystemName, receiver: Receiver, /, *, server: ServerAccess = THIS) -> int:
     """Send a receiver a message of the type `oyez:test`, and show whether it is accepted.
 
     For example:
@@ -184,7 +184,7 @@ def test(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THI
 
 
 @app.command
-def dead(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THIS) -> int:
+def dead(system: SystemName, receiver: Receiver, /, *, server: ServerAccess = THIS) -> int:
     """Show the events that a receiver did not accept in all attempts.
 
     For example:
@@ -203,7 +203,7 @@ def dead(system: SystemName, receiver: Receiver, /, *, server: ServerFlags = THI
 
 
 @app.command
-def replay(system: SystemName, receiver: Receiver, /, *messages: str, server: ServerFlags = THIS) -> int:
+def replay(system: SystemName, receiver: Receiver, /, *messages: str, server: ServerAccess = THIS) -> int:
     """Send dead letters again.
 
     For example:

@@ -12,7 +12,7 @@ import msgspec
 from oyez.cli.console import fail
 from oyez.cli.mistakes import describe
 from oyez.cli.serve import AnnouncingServer, build_oyez, prepare_process
-from oyez.cli.supervisor import BEAT_INTERVAL, Order, Report
+from oyez.cli.supervisor import BEAT_INTERVAL, WorkerOrder, WorkerReport
 from oyez.errors import OyezError
 from oyez.ops.health import Team
 from oyez.ops.logs import configure_logging
@@ -22,7 +22,7 @@ from oyez.service.app import Oyez
 MAX_READ = 65_536
 
 
-class Supervisor:
+class SupervisorLink:
     """The process that started this one: it sends lines on standard input, and is sent reports through `reports`."""
 
     def __init__(self, reports: int) -> None:
@@ -42,7 +42,7 @@ class Supervisor:
     def _report(self) -> None:
         # A supervisor that is stopped reads nothing for a while: it counts missing reports from then on.
         with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._reports, msgspec.json.encode(Report(log=self._log)) + b"\n")
+            os.write(self._reports, msgspec.json.encode(WorkerReport(log=self._log)) + b"\n")
 
     async def report_regularly(self) -> None:
         os.set_blocking(self._reports, False)
@@ -63,7 +63,7 @@ class Supervisor:
 class WorkerServer(AnnouncingServer):
     """Reports regularly, also while it stops, and stops if its supervisor has ended."""
 
-    def __init__(self, oyez: Oyez, supervisor: Supervisor) -> None:
+    def __init__(self, oyez: Oyez, supervisor: SupervisorLink) -> None:
         super().__init__(oyez, self._begin_reports)
         self._supervisor = supervisor
         self._reporting: asyncio.Task[None] | None = None
@@ -89,9 +89,9 @@ class WorkerServer(AnnouncingServer):
 def main() -> int:
     # SIGHUP is for the supervisor, which replaces the workers.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrder)
     configure_logging(order.settings.log_level)
-    supervisor = Supervisor(order.ready)
+    supervisor = SupervisorLink(order.ready)
     try:
         # What one log's absence means for all workers is logged once, by the supervisor.
         outages = Outages(lambda _: supervisor.note_log(outages.reason))

@@ -1,6 +1,6 @@
 """One Engine.IO connection of the client: its current transport, the heartbeat, packets for namespaces.
 
-Each namespace is a `Receiver` here; `client.py` implements it.
+Each namespace is a `PacketReceiver` here; `client.py` implements it.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Disconnected(OyezError):
         self.reason = reason
 
 
-class Receiver(Protocol):
+class PacketReceiver(Protocol):
     """Receives the packets of one namespace."""
 
     async def receive(self, packet: socketio.Packet) -> None:
@@ -128,7 +128,7 @@ class Connection:
         self.transport = transport
         self.reason: str | None = None
         self.answers_pings = True
-        self.receivers: dict[str, Receiver] = {}
+        self.receivers: dict[str, PacketReceiver] = {}
         """By namespace; packets of other namespaces are ignored."""
         self._address = address
         self._partial: socketio.Packet | None = None

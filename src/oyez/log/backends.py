@@ -14,7 +14,7 @@ from oyez.log.sqlite import SqliteLog
 from oyez.settings import Settings
 
 
-class Backend(NamedTuple):
+class LogBackend(NamedTuple):
     """One way to store the log."""
 
     build: Callable[[Settings, str], Log]
@@ -23,17 +23,17 @@ class Backend(NamedTuple):
     """True if nodes on several machines can share the log."""
 
 
-BACKENDS: Mapping[str, Backend] = {
-    "memory": Backend(MemoryLog.build, many_machines=False),
-    "sqlite": Backend(SqliteLog.build, many_machines=False),
-    "redis": Backend(RedisLog.build, many_machines=True),
-    "rediss": Backend(RedisLog.build, many_machines=True),
-    "unix": Backend(RedisLog.build, many_machines=False),
+BACKENDS: Mapping[str, LogBackend] = {
+    "memory": LogBackend(MemoryLog.build, many_machines=False),
+    "sqlite": LogBackend(SqliteLog.build, many_machines=False),
+    "redis": LogBackend(RedisLog.build, many_machines=True),
+    "rediss": LogBackend(RedisLog.build, many_machines=True),
+    "unix": LogBackend(RedisLog.build, many_machines=False),
 }
 """By the scheme of the log's address."""
 
 
-def find_backend(settings: Settings) -> Backend:
+def find_backend(settings: Settings) -> LogBackend:
     """The backend that the settings choose. Raises SettingsError if no backend has the scheme of the address."""
     scheme = settings.log_address.partition(":")[0]
     backend = BACKENDS.get(scheme)

@@ -27,7 +27,7 @@ _ACTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ApiCaller:
     """A back end that has shown a service key."""
 
     name: str
@@ -53,7 +53,7 @@ class Caller:
         self.observers.report(report)
 
 
-def check_unlimited(caller: Caller) -> Caller:
+def check_unlimited(caller: ApiCaller) -> ApiCaller:
     """The caller. Raises RefusedError (forbidden) if its key is for some events only."""
     if caller.events:
         raise RefusedError(FORBIDDEN, f"The key {caller.name} may only publish {', '.join(caller.events)}.")
@@ -64,5 +64,5 @@ def _fits(name: str, allowed: str) -> bool:
     return name.startswith(allowed[:-1]) if allowed.endswith("*") else name == allowed
 
 
-current_caller: ContextVar[Caller | None] = ContextVar("current_caller", default=None)
+current_caller: ContextVar[ApiCaller | None] = ContextVar("current_caller", default=None)
 """The back end for which the current task works."""

@@ -40,7 +40,7 @@ from oyez.errors import (
 from oyez.logger import get_logger
 from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
-from oyez.runtime.callers import DONE, Caller, current_caller
+from oyez.runtime.callers import DONE, ApiCaller, current_caller
 from oyez.server.transports.budget import MemoryBudget
 from oyez.settings import Limits
 from oyez.tracing import TRACING, Tracing, read_trace, within
@@ -53,7 +53,7 @@ _sparse = SparseLog(logger, interval=10.0)
 S = TypeVar("S", bound=msgspec.Struct)
 
 Authorize = Callable[[Request], object]
-"""Accepts the service key of a request, and may return its Caller. Raises RefusedError."""
+"""Accepts the service key of a request, and may return its ApiCaller. Raises RefusedError."""
 Responder = Callable[[Request], Awaitable[Response]]
 """Answers a request. RefusedError and InvalidDataError become problems."""
 
@@ -81,14 +81,15 @@ def service_route(
     """A route that requires a service key (`Authorization: Bearer <key>`).
 
     A RefusedError, InvalidDataError or UnavailableError of `answer` becomes a problem. `on_failure` receives each
-    error, unless the caller has left. If `authorize` returns a Caller, and `reports` is true, each write is reported.
+    error, unless the caller has left. If `authorize` returns an ApiCaller, and `reports` is true, each write is
+    reported.
     """
 
     async def answer_service(request: Request) -> Response:
         caller: object = None
         try:
             caller = authorize(request)
-            if isinstance(caller, Caller):
+            if isinstance(caller, ApiCaller):
                 current_caller.set(caller)
             tracing: Tracing | None = request.scope.get(TRACING)
             before = forgotten.get()
@@ -103,7 +104,7 @@ def service_route(
         return response
 
     def report(caller: object, request: Request, outcome: str) -> None:
-        if reports and isinstance(caller, Caller):
+        if reports and isinstance(caller, ApiCaller):
             address = request.client.host if request.client is not None else ""
             caller.report(request.method, path, request.url.path, outcome, address)
 

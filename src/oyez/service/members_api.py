@@ -17,7 +17,7 @@ from oyez.contract.types import Time
 from oyez.errors import UNKNOWN_ROOM, ContractError, RefusedError
 from oyez.runtime.http import Authorize, answer_json, service_route
 from oyez.runtime.presence import FindPresent
-from oyez.server.cluster.membership import Presence
+from oyez.server.cluster.membership import FoundSockets
 from oyez.service.database.database import Database
 from oyez.service.outbox.members import MAX_LISTED, find_room, list_parts
 from oyez.service.outbox.outbox import Outbox
@@ -84,7 +84,7 @@ def member_routes(
 
 
 def presence_route(
-    prefix: str, contract: Contract, presence: Callable[[NamedRoom], Awaitable[Presence]], authorize: Authorize
+    prefix: str, contract: Contract, presence: Callable[[NamedRoom], Awaitable[FoundSockets]], authorize: Authorize
 ) -> Route:
     """`GET {prefix}/rooms/{room}/sockets`: who is connected and in that room, on all nodes.
 

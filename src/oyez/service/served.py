@@ -21,7 +21,7 @@ from oyez.log.observed import ObservedLog
 from oyez.observer import Observer, build_observers
 from oyez.runtime.authentication import build_failures
 from oyez.runtime.bind import bind, build_users
-from oyez.runtime.callers import UNNAMED, Caller, check_unlimited
+from oyez.runtime.callers import UNNAMED, ApiCaller, check_unlimited
 from oyez.runtime.guests import Guests
 from oyez.runtime.hooks import check_room_hooks
 from oyez.runtime.http import bearer_token
@@ -32,7 +32,7 @@ from oyez.runtime.revoked_tokens import RevokedTokens
 from oyez.runtime.stays import Stays, find_watched_kinds
 from oyez.runtime.welcome import Welcomes
 from oyez.server.cluster.facts import Release
-from oyez.server.cluster.membership import Presence
+from oyez.server.cluster.membership import FoundSockets
 from oyez.server.cluster.node import Node
 from oyez.server.connections.outages import Outages
 from oyez.server.http.direct import Responder
@@ -176,16 +176,16 @@ class Served:
             routes += page_routes(prefix, contract, settings, self._shared.signer, openapi)
         return [*routes, Mount(f"{prefix}/api", routes=list(self.own.routes), middleware=writes)]
 
-    def _authorize_publications(self, request: Request) -> Caller:
+    def _authorize_publications(self, request: Request) -> ApiCaller:
         return self._admit(request, PUBLISH)
 
-    def _authorize(self, request: Request) -> Caller:
+    def _authorize(self, request: Request) -> ApiCaller:
         return check_unlimited(self._admit(request, PUBLISH))
 
-    def _authorize_webhooks(self, request: Request) -> Caller:
+    def _authorize_webhooks(self, request: Request) -> ApiCaller:
         return check_unlimited(self._admit(request, WEBHOOKS))
 
-    def _admit(self, request: Request, scope: str) -> Caller:
+    def _admit(self, request: Request, scope: str) -> ApiCaller:
         """The caller. Raises RefusedError; rate_limited if the address has sent too many keys that are not valid."""
         try:
             return self._find_caller(request, scope)
@@ -196,27 +196,27 @@ class Served:
                 self._failures.count(network_of(address))
             raise
 
-    def _find_caller(self, request: Request, scope: str) -> Caller:
+    def _find_caller(self, request: Request, scope: str) -> ApiCaller:
         """The back end that has the request's service key or service token. Raises RefusedError."""
         name, key = self.system.name, bearer_token(request)
         if is_service_key(key):
             found = self._shared.service_keys.find(key, name, webhooks=scope == WEBHOOKS)
-            return Caller(found.name, name, found.events, self._observers)
+            return ApiCaller(found.name, name, found.events, self._observers)
         self._shared.signer.verify_service(key, name, scope)
-        return Caller(UNNAMED, name, (), self._observers)
+        return ApiCaller(UNNAMED, name, (), self._observers)
 
     def _honour_keys(self, scope: str) -> Middleware:
-        def authorize(request: Request) -> Caller:
+        def authorize(request: Request) -> ApiCaller:
             # The route counts a failure.
             return check_unlimited(self._find_caller(request, scope))
 
         limits = self._shared.settings.limits
         return Middleware(IdempotencyMiddleware, idempotency=self._idempotency, authorize=authorize, limits=limits)
 
-    async def _find_presence(self, room: NamedRoom) -> Presence:
+    async def _find_presence(self, room: NamedRoom) -> FoundSockets:
         return await self._find_sockets(room.namespace, [room.name])
 
-    async def _find_sockets(self, namespace: str, rooms: Sequence[str], *, detailed: bool = False) -> Presence:
+    async def _find_sockets(self, namespace: str, rooms: Sequence[str], *, detailed: bool = False) -> FoundSockets:
         self._shared.own_loop.check()
         return await self.server.membership.fetch(namespace, rooms, detailed=detailed)
 

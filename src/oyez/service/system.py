@@ -21,7 +21,7 @@ from oyez.runtime.commands import Handlers
 from oyez.runtime.hooks import Hooks, RoomHooks
 from oyez.runtime.presence import FindPresent
 from oyez.runtime.publisher import Publisher
-from oyez.server.cluster.membership import Presence
+from oyez.server.cluster.membership import FoundSockets
 from oyez.service.auth.tokens import Signer
 from oyez.service.database.database import Database
 from oyez.service.outbox.jobs import Job
@@ -44,7 +44,7 @@ class Services:
     outbox: Outbox
     """Runs transactions that may emit events. All changes of a system's tables go through it."""
     members: Members
-    presence: Callable[[NamedRoom], Awaitable[Presence]]
+    presence: Callable[[NamedRoom], Awaitable[FoundSockets]]
     """Which sockets are in a room, on all nodes; takes half a second at most."""
     signer: Signer
     """Signs tokens for users, such as a new token in place of one that is about to expire."""

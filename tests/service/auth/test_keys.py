@@ -25,7 +25,7 @@ from oyez.service.auth.keys import (
     load_key_file,
     parse_key_set,
 )
-from oyez.service.auth.tokens import Claims, Verifier
+from oyez.service.auth.tokens import VerifiedClaims, Verifier
 from tests.support.clock import PATIENCE, Clock
 from tests.support.logged import capture_logs
 from tests.support.tasks import Spawn
@@ -56,7 +56,7 @@ def public(key: jwk.Key, **members: Any) -> dict[str, Any]:
     return {**key.as_dict(private=False), **members}
 
 
-def verify(keys: list[Key], token: str) -> Claims | None:
+def verify(keys: list[Key], token: str) -> VerifiedClaims | None:
     return Verifier(LocalKeys(keys)).verify_now(token)
 
 
@@ -415,7 +415,7 @@ async def test_all_callers_share_one_fetch_and_a_cancelled_one_does_not_end_it(
 
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
-    assert all(isinstance(result, Claims) for result in results[1:])
+    assert all(isinstance(result, VerifiedClaims) for result in results[1:])
     assert issuer.requests == 1
 
 

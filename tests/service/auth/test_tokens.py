@@ -16,7 +16,7 @@ from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, InvalidDataError, Refusal,
 from oyez.service.auth.claims import ClaimNames
 from oyez.service.auth.keys import HS256, Key, LocalKeys, parse_key_set
 from oyez.service.auth.secrets import Secret, load_secret, secret_key
-from oyez.service.auth.tokens import MAX_TOKEN_BYTES, Claims, Signer, Verifier, build_signer, build_verifier
+from oyez.service.auth.tokens import MAX_TOKEN_BYTES, Signer, VerifiedClaims, Verifier, build_signer, build_verifier
 from oyez.settings import Settings
 
 SECRET = "correct-horse-battery-staple-0123"
@@ -51,7 +51,7 @@ def encode(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def accept(token: str, verifier: Verifier | None = None) -> Claims:
+def accept(token: str, verifier: Verifier | None = None) -> VerifiedClaims:
     claims = (verifier or make_verifier()).verify_now(token)
     assert claims is not None
     return claims
@@ -79,7 +79,7 @@ async def test_a_signed_token_comes_back_as_its_claims() -> None:
 def test_a_token_of_another_library_is_accepted() -> None:
     token = jwt.encode({"alg": "HS256"}, {"sub": "ada"}, jwk.OctKey.import_key(SECRET))
 
-    assert accept(token) == Claims("ada", {"sub": "ada"}, None)
+    assert accept(token) == VerifiedClaims("ada", {"sub": "ada"}, None)
 
 
 @pytest.mark.parametrize("claims", [{"sub": "ada"}, {"userId": "ada"}, {"sub": "ada", "userId": "ada"}])

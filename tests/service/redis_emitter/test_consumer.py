@@ -22,7 +22,7 @@ from oyez.observer import EMITTER, Observer, Observers, PublishReport
 from oyez.runtime import Publisher
 from oyez.service.app import Oyez
 from oyez.service.redis_emitter import consumer
-from oyez.service.redis_emitter.consumer import KEEP_SECONDS, TRANSITIONS, EmitterConsumer, Signal, State
+from oyez.service.redis_emitter.consumer import KEEP_SECONDS, TRANSITIONS, EmitterConsumer, Input, State
 from oyez.service.redis_emitter.decoder import EmitterDecoder, EmitterMessageError
 from oyez.service.system import System
 from oyez.settings import Limits, Settings
@@ -537,14 +537,14 @@ def test_pickles_are_not_read() -> None:
 @pytest.mark.parametrize(
     ("state", "signal", "then"),
     [
-        (State.FOLLOWING, Signal.LEASE_ACQUIRED, State.LEADING),
-        (State.FOLLOWING, Signal.STOP, State.CLOSED),
-        (State.LEADING, Signal.LEASE_LOST, State.FOLLOWING),
-        (State.LEADING, Signal.STOP, State.DRAINING),
-        (State.DRAINING, Signal.DRAINED, State.CLOSED),
+        (State.FOLLOWING, Input.LEASE_ACQUIRED, State.LEADING),
+        (State.FOLLOWING, Input.STOP, State.CLOSED),
+        (State.LEADING, Input.LEASE_LOST, State.FOLLOWING),
+        (State.LEADING, Input.STOP, State.DRAINING),
+        (State.DRAINING, Input.DRAINED, State.CLOSED),
     ],
 )
-def test_transitions(state: State, signal: Signal, then: State) -> None:
+def test_transitions(state: State, signal: Input, then: State) -> None:
     assert TRANSITIONS[state][signal] is then
 
 

@@ -40,7 +40,7 @@ from oyez.ops.admin.sign_in import SignIns
 from oyez.ops.admin.tracing import TraceQuery
 from oyez.ops.admin.work import read_dead, read_work
 from oyez.protocol.socket_ids import own_room, user_room
-from oyez.runtime.callers import Caller, current_caller
+from oyez.runtime.callers import ApiCaller, current_caller
 from oyez.runtime.http import answer_json, answer_or_refuse, bearer_token, read_json, read_optional
 from oyez.runtime.idempotency import Idempotency
 from oyez.server.http.proxies import TrustedProxies
@@ -338,7 +338,7 @@ class AdminApi:
         return answers.Sent(count=count)
 
     async def _resend(self, call: Call) -> object:
-        current_caller.set(Caller(call.operator, call.path("system")))
+        current_caller.set(ApiCaller(call.operator, call.path("system")))
         return await self._actions.resend(self._find_system(call), call.body)
 
     # Audit.

@@ -44,7 +44,7 @@ class Remembered(NamedTuple):
     report: Report
 
 
-class InRoom(NamedTuple):
+class TimeInRoom(NamedTuple):
     """A time in a room: the client received the room's events after `since`, up to `until`."""
 
     room: str
@@ -92,7 +92,7 @@ class Visit:
         """The socket receives the events after this position."""
         self.rooms = dict.fromkeys(report.rooms, position)
         """By room in which it is, the position after which it receives the room's events."""
-        self.past: deque[InRoom] | None = None
+        self.past: deque[TimeInRoom] | None = None
         self.recoveries: list[Recovered] = []
         self.ended: float | None = None
         self.until = ""
@@ -109,7 +109,7 @@ class Visit:
         if since is not None:
             if self.past is None:
                 self.past = deque(maxlen=MAX_LEFT)
-            self.past.append(InRoom(room, since, position))
+            self.past.append(TimeInRoom(room, since, position))
 
     def end(self, report: DisconnectReport, at: float, position: str) -> None:
         """The client has left. Its user may be another one than at first: a guest can sign in."""

@@ -35,7 +35,7 @@ from oyez.runtime.idempotency import Idempotency
 from oyez.runtime.publisher import Publisher
 from oyez.server.server import Server
 from oyez.service.app import Oyez
-from oyez.service.auth.tokens import Claims
+from oyez.service.auth.tokens import VerifiedClaims
 from oyez.settings import Settings
 
 KEEP_INTERVAL = 10.0
@@ -91,7 +91,7 @@ class Admin:
         ]
 
     def _build_server(self, oyez: Oyez, sign_ins: SignIns, log: Log, publisher: Publisher) -> Server:
-        async def refuse(token: str) -> Claims:
+        async def refuse(token: str) -> VerifiedClaims:
             raise RefusedError(TOKEN_INVALID)
 
         def renew(command: Renew, client: Client) -> None:

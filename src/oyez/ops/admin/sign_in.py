@@ -14,7 +14,7 @@ from oyez.contract.types import Time
 from oyez.errors import TOKEN_EXPIRED, TOKEN_INVALID, RefusedError
 from oyez.ops.admin.answers import Session
 from oyez.runtime.failed_sign_ins import FailedSignIns
-from oyez.service.auth.tokens import Claims, Signer
+from oyez.service.auth.tokens import Signer, VerifiedClaims
 
 PREFIX = "oyo_"
 """The beginning of an operator's key, so that tools that search for secrets recognize it."""
@@ -82,7 +82,7 @@ class SignIns:
         assert claims.expires_at is not None
         return claims.subject, claims.expires_at
 
-    def _verify(self, token: str) -> Claims:
+    def _verify(self, token: str) -> VerifiedClaims:
         claims = self._signer.verify_operator(token)
         key, began = claims.claims.get("key"), claims.claims.get("began")
         expected = self._keys.get(claims.subject)

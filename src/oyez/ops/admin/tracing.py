@@ -13,7 +13,7 @@ from oyez.contract.types import Time
 from oyez.log.log import split_position
 from oyez.observer import DeliveryReport, PublishReport
 from oyez.ops.admin.answers import NodeDelivery, Step, StepKind
-from oyez.ops.admin.history import History, InRoom, Visit
+from oyez.ops.admin.history import History, TimeInRoom, Visit
 from oyez.protocol.socket_ids import own_room, user_room
 from oyez.server.namespaces.socket import Socket
 from oyez.service.app import Oyez
@@ -195,9 +195,9 @@ def _is_recovered_in(visit: Visit, user: str, rooms: Sequence[str]) -> bool:
     return not rooms or not (own | joined).isdisjoint(rooms)
 
 
-def _stays(visit: Visit) -> Iterator[InRoom]:
+def _stays(visit: Visit) -> Iterator[TimeInRoom]:
     for room, since in visit.rooms.items():
-        yield InRoom(room, since, "")
+        yield TimeInRoom(room, since, "")
     yield from visit.past or ()
 
 

@@ -41,7 +41,7 @@ MAX_SOCKETS = 1_000
 """Sockets that one node lists by default; it counts all of them."""
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
+class NodeHeartbeat(msgspec.Struct, frozen=True):
     """The node is alive. A node that has just started asks the others to announce themselves too."""
 
     node: str
@@ -101,7 +101,7 @@ class Replacement(msgspec.Struct, frozen=True):
     """Number of times that its session had been resumed before."""
 
 
-class Presence(msgspec.Struct, frozen=True):
+class FoundSockets(msgspec.Struct, frozen=True):
     """The connected sockets, according to the nodes that have answered."""
 
     sockets: list[Present]
@@ -199,7 +199,7 @@ class Membership:
         self._tasks = TaskSet(self._log_failure)
         # The names of the actions are those of all versions: nodes are replaced one after the other.
         self._actions: dict[str, tuple[type[msgspec.Struct], Callable[[Any], None]]] = {
-            "hello": (Heartbeat, self._on_heartbeat),
+            "hello": (NodeHeartbeat, self._on_heartbeat),
             "goodbye": (Departure, self._on_departure),
             "fetch": (Fetch, self._on_fetch),
             "fetched": (Fetched, self._on_fetched),
@@ -230,7 +230,7 @@ class Membership:
         id, address = self.node.id, self.node.peering.address
         if address:
             await self._log.put(_record(id), address.encode(), NODE_SECONDS)
-        await self.broadcast("hello", Heartbeat(id, address, new, self._facts.find()))
+        await self.broadcast("hello", NodeHeartbeat(id, address, new, self._facts.find()))
 
     async def leave(self) -> None:
         """Announce that this node stops."""
@@ -264,7 +264,7 @@ class Membership:
 
     async def fetch(
         self, namespace: str, rooms: Iterable[str] = (), limit: int = MAX_SOCKETS, *, detailed: bool = False
-    ) -> Presence:
+    ) -> FoundSockets:
         """The sockets that are connected to `namespace` on all nodes, in any of `rooms` if some are given.
 
         If `detailed`, with their rooms.
@@ -284,7 +284,7 @@ class Membership:
         finally:
             del self._inquiries[request.request]
         nodes = len(others) + 1
-        return Presence(inquiry.sockets[:limit], inquiry.count, nodes, nodes - len(inquiry.awaited))
+        return FoundSockets(inquiry.sockets[:limit], inquiry.count, nodes, nodes - len(inquiry.awaited))
 
     def replace(self, namespace: str, socket: str, node: str, generation: int) -> None:
         """Have `node`, if it is alive, close a stale socket: its client has resumed at this node.
@@ -311,7 +311,7 @@ class Membership:
         parameters, act = known
         act(msgspec.json.decode(entry.data, type=parameters))
 
-    def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
+    def _on_heartbeat(self, heartbeat: NodeHeartbeat) -> None:
         if heartbeat.node == self.node.id:
             self._receives = True
         else:

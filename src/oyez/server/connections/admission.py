@@ -1,4 +1,4 @@
-"""An Admission: the namespaces that one client is entering, was refused by, or was disconnected from by the server.
+"""ConnectAdmission: the namespaces that a client is entering, was refused by, or was disconnected from by the server.
 
 It decides which CONNECT packets reach the application. The connection sends the answers.
 """
@@ -11,7 +11,7 @@ from oyez.settings import Limits
 MINUTE = 60.0
 
 
-class Admission:
+class ConnectAdmission:
     """Belongs to one connection. Times are in seconds of the server's clock."""
 
     __slots__ = ("_connects", "_connects_end", "_disconnected", "_entering", "_farewells", "_limits")

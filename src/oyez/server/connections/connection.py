@@ -18,7 +18,7 @@ from oyez.protocol.heartbeat import NEVER, Heartbeat
 from oyez.protocol.session import Session, Signal
 from oyez.protocol.session import State as SessionState
 from oyez.protocol.socket_ids import public_id
-from oyez.server.connections.admission import Admission
+from oyez.server.connections.admission import ConnectAdmission
 from oyez.server.connections.client_sockets import ClientSockets
 from oyez.server.connections.context import ConnectionContext
 from oyez.server.connections.ending import (
@@ -116,7 +116,7 @@ class Connection:
         self.budget = Budget(context.unauthenticated_rates)
         self.holds_memory = False
         """True if unfinished input of the client is counted in the memory budget of the process."""
-        self._admission = Admission(context.limits, now)
+        self._admission = ConnectAdmission(context.limits, now)
         self._heartbeat = Heartbeat(context.settings.ping_interval, context.settings.ping_timeout, now)
         self._pinged_at = ""
         """Position of delivery when the last ping was sent. Its pong confirms that everything up to it was received."""

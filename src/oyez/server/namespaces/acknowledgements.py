@@ -7,7 +7,7 @@ from oyez.errors import RATE_LIMITED, TIMED_OUT, RefusedError
 from oyez.protocol.engineio import CloseReason
 
 
-class Acknowledgements:
+class PendingAcknowledgements:
     """Calls of a client that have not been answered, by their number."""
 
     __slots__ = ("_last", "_pending")

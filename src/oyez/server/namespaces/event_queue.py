@@ -15,7 +15,7 @@ MAX_QUEUED_EVENTS = 64
 Handling = Coroutine[Any, Any, None]
 
 
-class Reader(Protocol):
+class EventSource(Protocol):
     """The connection that the events come from."""
 
     def pause_reading(self) -> None:
@@ -40,7 +40,7 @@ class EventQueue:
     def __init__(
         self,
         handle: Callable[[ReceivedEvent], Handling | None],
-        reader: Reader,
+        reader: EventSource,
         describe: Callable[[], Mapping[str, str]],
     ) -> None:
         """`handle` starts an event, and returns a coroutine if the event is not finished then.

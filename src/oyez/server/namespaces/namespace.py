@@ -28,7 +28,7 @@ from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.application import Application, SocketInfo
 from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, EventFrames, encode_event_prefix
 from oyez.server.namespaces.receipts import find_position, report_acknowledged, report_sent
-from oyez.server.namespaces.rooms import Rooms
+from oyez.server.namespaces.rooms import RoomIndex
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
 from oyez.server.namespaces.socket import Socket
 from oyez.server.namespaces.socket_context import Carrier
@@ -85,7 +85,7 @@ class Namespace:
         self._encodings = ENCODINGS * (1 + application.oldest)
         self._receipts = bool(application.receipts)
         self.sockets: dict[str, Socket] = {}
-        self.rooms = Rooms(self.sockets)
+        self.rooms = RoomIndex(self.sockets)
         self.settings = settings
         self._status: bytes | None = None
         """The status event for clients that connect while the log is unavailable; None while it is available."""

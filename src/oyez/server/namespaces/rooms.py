@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from oyez.server.namespaces.socket import Socket
 
 
-class Rooms(dict[str, "set[Socket]"]):
+class RoomIndex(dict[str, "set[Socket]"]):
     """Name → sockets. A room exists while a socket is in it."""
 
     def __init__(self, sockets: "Mapping[str, Socket]") -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EVENT = "oyez:recovery"
 
 
-class Waiting(NamedTuple):
+class WaitingUser(NamedTuple):
     """What a session keeps for a user who was signed in, while its client is a guest again."""
 
     user_id: str
@@ -60,7 +60,7 @@ class SocketSession:
         """True if events of a room were replayed and the client has not answered a ping since."""
         self.persisted = False
         """True if the session may be in the log's storage."""
-        self.waiting: Waiting | None = None
+        self.waiting: WaitingUser | None = None
         """Set if the client has to sign in before the session is complete."""
         self.replaying: asyncio.Event | None = None
         """Set at the end of a replay in pages; None if there is none. Live events stay in the log until then."""
@@ -92,7 +92,7 @@ class SocketSession:
             self.replaying.set()
             self.replaying = None
 
-    def wait_for(self, waiting: Waiting | None) -> None:
+    def wait_for(self, waiting: WaitingUser | None) -> None:
         """The client is a guest, and the session also keeps what a user has missed."""
         self.waiting = waiting
 

@@ -17,7 +17,7 @@ from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.heartbeat import NEVER
 from oyez.protocol.websocket import encode_text
-from oyez.server.namespaces.acknowledgements import Acknowledgements
+from oyez.server.namespaces.acknowledgements import PendingAcknowledgements
 from oyez.server.namespaces.event_frames import (
     DEFLATED,
     DIALECTS,
@@ -125,7 +125,7 @@ class Socket:
         """The guest to whom the `pid` belongs; None if it is not a guest's."""
         self.user_id = ""
         """The user of the client. Only this user may resume the session."""
-        self._acknowledgements: Acknowledgements | None = None
+        self._acknowledgements: PendingAcknowledgements | None = None
         self._queue: EventQueue | None = None
 
     @property
@@ -320,7 +320,7 @@ class Socket:
         if self.ended:
             raise RefusedError(TIMED_OUT, "The client has disconnected.")
         if self._acknowledgements is None:
-            self._acknowledgements = Acknowledgements()
+            self._acknowledgements = PendingAcknowledgements()
         return await self._acknowledgements.request(
             lambda number: self._send(_event_type(attachments), data, number, attachments),
             settings.ack_timeout if timeout is None else timeout,

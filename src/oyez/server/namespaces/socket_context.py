@@ -8,7 +8,7 @@ from oyez.log.log import Entry
 from oyez.protocol import socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.server.namespaces.event_frames import EventFrames
-from oyez.server.namespaces.event_queue import Reader
+from oyez.server.namespaces.event_queue import EventSource
 from oyez.server.transports.budget import Budget
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Handshake, ReceivedEvent
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oyez.server.namespaces.socket import Socket
 
 
-class Carrier(Reader, Protocol):
+class Carrier(EventSource, Protocol):
     """The connection of a socket, as far as sockets and namespaces use it."""
 
     handshake: Handshake

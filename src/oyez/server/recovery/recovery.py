@@ -25,7 +25,7 @@ from oyez.protocol.socket_ids import own_room
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.event_frames import EventFrames
-from oyez.server.namespaces.session_keeper import RecoveryResult, Resumed, Waiting
+from oyez.server.namespaces.session_keeper import RecoveryResult, Resumed, WaitingUser
 from oyez.server.namespaces.socket import Socket
 from oyez.server.recovery.positions import asks_for_recovery, choose_positions, read_string
 from oyez.server.recovery.replay import Page, Replay, ReplayBudget, is_after, page_bytes
@@ -343,8 +343,8 @@ def _is_only_for_others(message: EventFrames, own: set[str]) -> bool:
     return bool(entry.rooms) and own.isdisjoint(entry.rooms) and own.isdisjoint(entry.excluded)
 
 
-def _keep_for_user(session: GuestSession, socket: Socket, start: str) -> Waiting:
+def _keep_for_user(session: GuestSession, socket: Socket, start: str) -> WaitingUser:
     """What a session keeps for its user, while the client is a guest again that has missed the events after `start`."""
     rooms = {*session.rooms, *session.waiting_rooms} - socket.rooms
     since = session.waiting_since or start
-    return Waiting(session.user_id, session.waiting_sid or session.sid, tuple(sorted(rooms)), since)
+    return WaitingUser(session.user_id, session.waiting_sid or session.sid, tuple(sorted(rooms)), since)

@@ -49,7 +49,7 @@ SIGNED_CLAIMS = ("sub", "role", "iss", "aud", "iat", "nbf", "exp")
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class VerifiedClaims:
     """The content of a verified token.
 
     `subject` is the user's id, `claims` all claims by the names that contracts have for them, `expires_at` the second
@@ -99,7 +99,7 @@ class Verifier:
             clock=self._clock,
         )
 
-    async def verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> VerifiedClaims:
         """The claims of `token`; waits if keys must be fetched first.
 
         Raises RefusedError: TOKEN_INVALID, TOKEN_EXPIRED or KEYS_UNAVAILABLE.
@@ -110,7 +110,7 @@ class Verifier:
             await self.keys.fetch()
         return claims
 
-    def verify_now(self, token: str, asked: int | None = None) -> Claims | None:
+    def verify_now(self, token: str, asked: int | None = None) -> VerifiedClaims | None:
         """As `verify`, without waiting: None if keys must be fetched first. Never None with local keys.
 
         `asked` is the number of fetches that had begun when the token arrived; None: the token arrives now.
@@ -122,7 +122,7 @@ class Verifier:
         if self._issuer is not None and claims.get("iss") != self._issuer:
             raise _invalid(f"The token's issuer is {_show(claims.get('iss'))}, expected {self._issuer!r}.")
         self._check_audience(claims)
-        return Claims(find_subject(claims, self._names.subject), self._names.read(claims), expires_at)
+        return VerifiedClaims(find_subject(claims, self._names.subject), self._names.read(claims), expires_at)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         audiences = _audiences(claims)
@@ -197,7 +197,7 @@ class Signer:
         """A token for the HTTP API of `system`, for `lifetime` seconds or (None) until the secret changes."""
         return self._sign({"sub": SERVICE_SUBJECT, "aud": f"{OWN_AUDIENCE}{scope}:{system}"}, lifetime)
 
-    def verify_service(self, token: str, system: str, scope: str = PUBLISH) -> Claims:
+    def verify_service(self, token: str, system: str, scope: str = PUBLISH) -> VerifiedClaims:
         """The claims of a service token for `system`. Raises RefusedError: TOKEN_INVALID or TOKEN_EXPIRED."""
         claims = self._read_own(token)
         if claims is None:
@@ -210,7 +210,7 @@ class Signer:
                 f"The token is no service token of {system!r}: its audience is {_show(claims.get('aud'))}."
                 f" Use what `{command}` prints."
             )
-        return Claims(SERVICE_SUBJECT, claims, expires_at)
+        return VerifiedClaims(SERVICE_SUBJECT, claims, expires_at)
 
     def sign_operator(self, name: str, key: str, began: float, lifetime: float) -> str:
         """A token for the admin API, for `lifetime` seconds.
@@ -219,7 +219,7 @@ class Signer:
         """
         return self._sign({"sub": name, "aud": f"{OWN_AUDIENCE}{OPERATOR}", "key": key, "began": began}, lifetime)
 
-    def verify_operator(self, token: str) -> Claims:
+    def verify_operator(self, token: str) -> VerifiedClaims:
         """The claims of a token for the admin API. Raises RefusedError: TOKEN_INVALID or TOKEN_EXPIRED."""
         claims = read_token(token, self._keys)
         if claims is None:
@@ -227,7 +227,7 @@ class Signer:
         expires_at = check_times(claims, self._clock(), self._leeway)
         if claims.get("aud") != f"{OWN_AUDIENCE}{OPERATOR}" or expires_at is None:
             raise _invalid(f"The token is no operator's: its audience is {_show(claims.get('aud'))}. Sign in first.")
-        return Claims(find_subject(claims, ("sub",)), claims, expires_at)
+        return VerifiedClaims(find_subject(claims, ("sub",)), claims, expires_at)
 
     def _sign(self, claims: dict[str, Any], lifetime: float | None) -> str:
         now = self._clock()

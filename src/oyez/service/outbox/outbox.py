@@ -36,7 +36,7 @@ from oyez.runtime.publisher import Publisher, add_trace, report_published, start
 from oyez.service.database.database import Database
 from oyez.service.outbox.backlog import Backlog, read_backlog
 from oyez.service.outbox.idempotent_steps import begin_step
-from oyez.service.outbox.relay import Relay
+from oyez.service.outbox.relay import OutboxRelay
 from oyez.service.outbox.transaction import Transaction
 from oyez.tracing import Span, Tracing
 
@@ -78,7 +78,9 @@ class Outbox:
         """Number of transactions that have begun."""
         self._idle = asyncio.Event()
         self._idle.set()
-        self._relay = Relay(self._system, database, log, clock=clock, observers=observers, complete=publisher.complete)
+        self._relay = OutboxRelay(
+            self._system, database, log, clock=clock, observers=observers, complete=publisher.complete
+        )
         self.scheduled: Callable[[], None] = lambda: None
         """Called after the commit of a transaction that has changed when jobs are due."""
 

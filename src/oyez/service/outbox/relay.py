@@ -35,7 +35,7 @@ IDLE_INTERVAL = 60.0
 """Longest time in seconds between two deletions if nothing asks for one."""
 
 
-class Relay:
+class OutboxRelay:
     """Moves the committed events of one system to its log."""
 
     def __init__(

@@ -77,7 +77,7 @@ class State(Enum):
     CLOSED = "nothing"
 
 
-class Signal(Enum):
+class Input(Enum):
     """What changes the state of a consumer."""
 
     LEASE_ACQUIRED = "lease acquired"
@@ -86,10 +86,10 @@ class Signal(Enum):
     DRAINED = "drained"
 
 
-TRANSITIONS: Mapping[State, Mapping[Signal, State]] = {
-    State.FOLLOWING: {Signal.LEASE_ACQUIRED: State.LEADING, Signal.STOP: State.CLOSED},
-    State.LEADING: {Signal.LEASE_LOST: State.FOLLOWING, Signal.STOP: State.DRAINING},
-    State.DRAINING: {Signal.DRAINED: State.CLOSED},
+TRANSITIONS: Mapping[State, Mapping[Input, State]] = {
+    State.FOLLOWING: {Input.LEASE_ACQUIRED: State.LEADING, Input.STOP: State.CLOSED},
+    State.LEADING: {Input.LEASE_LOST: State.FOLLOWING, Input.STOP: State.DRAINING},
+    State.DRAINING: {Input.DRAINED: State.CLOSED},
     State.CLOSED: {},
 }
 """Other signals change nothing: an attempt to acquire the lease may end after the stop."""
@@ -195,13 +195,13 @@ class EmitterConsumer:
                     await subscribed.wait()
             yield
             # A cancellation alone may get lost: the library uses it for its own time-outs.
-            self._signal(Signal.STOP)
+            self._signal(Input.STOP)
             await cancel_tasks(receiving)
             await self._drain(drain_timeout)
         finally:
-            self._signal(Signal.STOP)
+            self._signal(Input.STOP)
             await cancel_tasks(*tasks)
-            self._signal(Signal.DRAINED)
+            self._signal(Input.DRAINED)
             await self._release_lease()
             with suppress(*_FAILURES):
                 await self._redis.aclose()
@@ -306,10 +306,10 @@ class EmitterConsumer:
                     self._sequence = self._sequence or secrets.token_hex(4)
                     await self._announce([])
                     async with self._changed:
-                        self._signal(Signal.LEASE_ACQUIRED)
+                        self._signal(Input.LEASE_ACQUIRED)
                         self._changed.notify_all()
             except LockError:
-                self._signal(Signal.LEASE_LOST)
+                self._signal(Input.LEASE_LOST)
             except _FAILURES:
                 # Two leaders do no harm, so this one leads until it knows that it has lost the lease.
                 pass
@@ -317,12 +317,12 @@ class EmitterConsumer:
 
     async def _release_lease(self) -> None:
         """Stop to lead. Does nothing if this node has no lease."""
-        self._signal(Signal.LEASE_LOST)
+        self._signal(Input.LEASE_LOST)
         # `release` raises LockError, which is a RedisError, if this node has no lease.
         with suppress(*_FAILURES):
             await self._lease.release()
 
-    def _signal(self, signal: Signal) -> None:
+    def _signal(self, signal: Input) -> None:
         self.state = TRANSITIONS[self.state].get(signal, self.state)
 
     async def _publish(self) -> None:

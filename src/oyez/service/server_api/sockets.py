@@ -26,7 +26,7 @@ from oyez.runtime.http import Authorize, Responder, answer_json, read_json, read
 from oyez.runtime.publish_api import build_rejection
 from oyez.runtime.publisher import Publication, Publisher, RejectedError
 from oyez.runtime.revoked_tokens import RevokedTokens
-from oyez.server.cluster.membership import Presence, Present
+from oyez.server.cluster.membership import FoundSockets, Present
 from oyez.service.outbox.members import check_namespace, find_room
 from oyez.settings import Limits
 
@@ -72,7 +72,7 @@ class Sending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FindSockets(Protocol):
     """Finds connected sockets on all nodes."""
 
-    def __call__(self, namespace: str, rooms: Sequence[str], *, detailed: bool = False) -> Awaitable[Presence]: ...
+    def __call__(self, namespace: str, rooms: Sequence[str], *, detailed: bool = False) -> Awaitable[FoundSockets]: ...
 
 
 class SocketsApi:
