@@ -37,41 +37,20 @@ TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 TYPES = {
-    "string": "str",
-    "str": "str",
-    "text": "str",
-    "String": "str",
-    "number": "float",
-    "Number": "float",
-    "float": "float",
-    "double": "float",
-    "decimal": "float",
-    "int": "int",
-    "integer": "int",
-    "Integer": "int",
-    "long": "int",
-    "bigint": "int",
-    "boolean": "bool",
-    "Boolean": "bool",
-    "bool": "bool",
-    "Date": "Time",
-    "datetime": "Time",
-    "DateTime": "Time",
-    "timestamp": "Time",
-    "ISO8601": "Time",
-    "uuid": "Id",
-    "UUID": "Id",
-    "ObjectId": "Id",
-    "any": "Any",
-    "unknown": "Any",
-    "object": "Any",
-    "Object": "Any",
-    "never": "Any",
-    "Buffer": "bytes",
-    "ArrayBuffer": "bytes",
-    "Uint8Array": "bytes",
-    "Blob": "bytes",
+    word: kind
+    for kind, words in {
+        "str": "string str text String",
+        "float": "number Number float double decimal",
+        "int": "int integer Integer long bigint",
+        "bool": "boolean Boolean bool",
+        "Time": "Date datetime DateTime timestamp ISO8601",
+        "Id": "uuid UUID ObjectId",
+        "Any": "any unknown object Object never",
+        "bytes": "Buffer ArrayBuffer Uint8Array Blob",
+    }.items()
+    for word in words.split()
 }
+"""The types of a contract, by the words that documents have for them."""
 CALLS = {"Date.now": "Millis", "new Date": "Time", "Date": "Time", "crypto.randomUUID": "Id", "uuid": "Id"}
 """Calls that documents show as values."""
 

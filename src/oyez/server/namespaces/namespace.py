@@ -20,7 +20,6 @@ from oyez.observer import (
     JoinReport,
     LeaveReport,
     Observers,
-    RecoveryReport,
     RefusalReport,
 )
 from oyez.protocol import engineio, socketio
@@ -30,7 +29,7 @@ from oyez.server.namespaces.event_frames import DEFLATED, ENCODINGS, FORMS, Even
 from oyez.server.namespaces.receipts import find_position, report_acknowledged, report_sent
 from oyez.server.namespaces.rooms import RoomIndex
 from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, Resumed, SessionKeeper
-from oyez.server.namespaces.socket import Socket
+from oyez.server.namespaces.socket import Socket, report_recovery
 from oyez.server.namespaces.socket_context import Carrier
 from oyez.server.transports.outgoing import OutboundPacket, join_frames
 from oyez.server.types import ReceivedEvent
@@ -177,7 +176,7 @@ class Namespace:
         if result is not None:
             socket.send(result.encode())
             if self._observers is not None:
-                self._report_recovery(self._observers, socket, result, asyncio.get_running_loop().time() - began)
+                report_recovery(self._observers, socket, result, began)
         if self._status is not None:
             socket.send(self._status, volatile=True)
 
@@ -200,19 +199,9 @@ class Namespace:
         packet = socketio.Packet(socketio.PacketType.CONNECT_ERROR, self.name, answer)
         socket.connection.refuse(socket, packet)
         if self._observers is not None:
-            code, address = refused.refusal.code, socket.handshake.address
-            self._observers.report(
-                RefusalReport(
-                    self._observers.system,
-                    CONNECT,
-                    code,
-                    self.declared,
-                    "",
-                    socket.user_id,
-                    address,
-                    connection_id=socket.connection.public_id,
-                )
-            )
+            code, address, user = refused.refusal.code, socket.handshake.address, socket.user_id
+            place, connection = (self._observers.system, CONNECT, code, self.declared), socket.connection.public_id
+            self._observers.report(RefusalReport(*place, user_id=user, address=address, connection_id=connection))
 
     def on_end(self, socket: Socket, reason: CloseReason, *, was_connected: bool) -> None:
         """Remove a socket that has ended from its rooms, and notify the application."""
@@ -288,26 +277,14 @@ class Namespace:
     # Reports.
 
     def _report_connect(self, observers: Observers, socket: Socket) -> None:
-        connection, address = socket.connection.public_id, socket.handshake.address
         role, rooms = self.application.find_role(socket), tuple(sorted(socket.rooms))
-        named, user = "" if self.name == self.declared else self.name, socket.user_id
-        observers.report(
-            ConnectReport(observers.system, self.declared, socket.id, connection, user, address, role, rooms, named)
-        )
+        named = "" if self.name == self.declared else self.name
+        report = ConnectReport(observers.system, *socket.place, socket.handshake.address, role, rooms, named)
+        observers.report(report)
 
     def _report_disconnect(self, observers: Observers, socket: Socket, reason: CloseReason) -> None:
-        connection, address = socket.connection.public_id, socket.handshake.address
-        observers.report(
-            DisconnectReport(
-                observers.system, self.declared, socket.id, connection, socket.user_id, address, reason.text
-            )
-        )
-
-    def _report_recovery(self, observers: Observers, socket: Socket, result: RecoveryResult, seconds: float) -> None:
-        system, connection, user = observers.system, socket.connection.public_id, socket.user_id
-        recovered, replayed, reason, since = result.recovered, result.replayed, result.reason or "", result.since or ""
-        place = (self.declared, socket.id, connection, user)
-        observers.report(RecoveryReport(system, *place, recovered, replayed, reason, since=since, seconds=seconds))
+        address = socket.handshake.address
+        observers.report(DisconnectReport(observers.system, *socket.place, address, reason.text))
 
     def _report_room(
         self, observers: Observers, kind: type[JoinReport] | type[LeaveReport], socket: Socket, room: str

@@ -4,6 +4,7 @@ Its life is a table of states: it is CONNECTING until its client is accepted, JO
 into are known, then READY, and ENDED after its client was refused, was disconnected or has left.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
 from functools import partial
@@ -13,6 +14,7 @@ import msgspec
 
 from oyez.errors import RATE_LIMITED, TIMED_OUT, Refusal, RefusedError
 from oyez.log.log import Entry
+from oyez.observer import Observers, RecoveryReport
 from oyez.protocol import engineio, socketio
 from oyez.protocol.engineio import CloseReason
 from oyez.protocol.heartbeat import NEVER
@@ -34,7 +36,7 @@ from oyez.server.namespaces.event_frames import (
     encode_position,
 )
 from oyez.server.namespaces.event_queue import EventQueue
-from oyez.server.namespaces.session_keeper import Recoverer, SessionKeeper, SocketSession
+from oyez.server.namespaces.session_keeper import Recoverer, RecoveryResult, SessionKeeper, SocketSession
 from oyez.server.namespaces.socket_context import Carrier, SocketContext
 from oyez.server.transports.outgoing import OutboundPacket
 from oyez.server.types import Guest, Handshake, ReceivedEvent
@@ -240,6 +242,11 @@ class Socket:
             "socket": self.id,
             "connection": self.connection.public_id,
         }
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """For reports: the declared name of the namespace, the socket, its connection, and its user."""
+        return self.context.declared, self.id, self.connection.public_id, self.user_id
 
     @property
     def limits(self) -> Limits:
@@ -514,3 +521,11 @@ def _event_type(attachments: tuple[bytes, ...]) -> socketio.PacketType:
 
 def _inline_attachments(packet: socketio.Packet) -> bytes:
     return msgspec.json.encode(socketio.find_placeholders(msgspec.json.decode(packet.data), packet.attachments))
+
+
+def report_recovery(observers: Observers, socket: Socket, result: RecoveryResult, began: float, room: str = "") -> None:
+    """Report the result of a recovery, or of that of one room, which began at this time of the loop."""
+    seconds = asyncio.get_running_loop().time() - began
+    recovered, replayed, reason, since = result.recovered, result.replayed, result.reason or "", result.since or ""
+    report = RecoveryReport(observers.system, *socket.place, recovered, replayed, reason, room, since, seconds)
+    observers.report(report)

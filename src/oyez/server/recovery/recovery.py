@@ -20,13 +20,13 @@ from oyez.concurrency.loop_budget import LoopBudget
 from oyez.errors import LogUnavailableError
 from oyez.log.damage import DamagedError
 from oyez.log.log import Entry, Log
-from oyez.observer import Observers, RecoveryReport
+from oyez.observer import Observers
 from oyez.protocol.socket_ids import own_room
 from oyez.server.delivery.progress import Progress
 from oyez.server.delivery.replay_buffer import ReplayBuffer
 from oyez.server.namespaces.event_frames import EventFrames
 from oyez.server.namespaces.session_keeper import RecoveryResult, Resumed, WaitingUser
-from oyez.server.namespaces.socket import Socket
+from oyez.server.namespaces.socket import Socket, report_recovery
 from oyez.server.recovery.positions import asks_for_recovery, choose_positions, read_string
 from oyez.server.recovery.replay import Page, Replay, ReplayBudget, is_after, page_bytes
 from oyez.server.recovery.session import GuestSession, StoredSession, decode_session, later_position
@@ -260,19 +260,10 @@ class Recovery:
             result = RecoveryResult(reason is None, replayed, since, self._progress.position, reason, room)
             socket.send(result.encode())
             if self._observers is not None:
-                self._report_room(self._observers, socket, room, result, began)
+                report_recovery(self._observers, socket, result, began, room)
         if replayed:
             # The pong confirms that everything sent before the ping was received.
             socket.connection.ping()
-
-    def _report_room(
-        self, observers: Observers, socket: Socket, room: str, result: RecoveryResult, began: float
-    ) -> None:
-        namespace, reason = socket.context.declared, result.reason or ""
-        recovered, replayed, since = result.recovered, result.replayed, result.since or ""
-        connection, user, system = socket.connection.public_id, socket.user_id, observers.system
-        place, seconds = (namespace, socket.id, connection, user), asyncio.get_running_loop().time() - began
-        observers.report(RecoveryReport(system, *place, recovered, replayed, reason, room, since, seconds))
 
     async def _send_room(
         self,
