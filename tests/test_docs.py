@@ -40,7 +40,7 @@ from oyez.log.memory import MemoryLog
 from oyez.ops.families import FAMILIES
 from oyez.protocol import engineio
 from oyez.protocol.engineio import CloseReason
-from oyez.runtime import Publisher, bind
+from oyez.runtime import Publisher, bind, function_errors
 from oyez.service.app import Oyez
 from oyez.service.auth.secrets import load_secret
 from oyez.service.auth.tokens import build_signer
@@ -688,7 +688,20 @@ def find_messages() -> Iterator[str]:
     checks = (
         importlib.import_module(found.name) for found in pkgutil.iter_modules(check.__path__, "oyez.contract.check.")
     )
-    for module in (bind, calls, codec, contract, declare, limits, patterns, policy, rooms, tokens, *checks):
+    for module in (
+        function_errors,
+        bind,
+        calls,
+        codec,
+        contract,
+        declare,
+        limits,
+        patterns,
+        policy,
+        rooms,
+        tokens,
+        *checks,
+    ):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.JoinedStr):
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)

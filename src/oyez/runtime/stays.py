@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from oyez.concurrency.backoff import Backoff
@@ -161,24 +162,22 @@ class _Stay:
         return StayRecord(self.id, room.namespace, room.name, holder.socket_id, holder.user, self.since, self.claims)
 
 
+@dataclass(slots=True, eq=False)
 class _Holder:
     """A socket with its stays. It has no `socket` while its client is away and may recover."""
 
-    __slots__ = ("adopting", "away", "calls", "namespace", "socket", "socket_id", "stays", "user")
-
-    def __init__(self, namespace: str, socket_id: str, user: str, socket: Socket | None = None) -> None:
-        self.namespace = namespace
-        self.socket_id = socket_id
-        self.user = user
-        self.socket = socket
-        self.away = 0.0
-        """Since when the client is away, in seconds since 1970."""
-        self.stays: dict[str, _Stay] = {}
-        """By room."""
-        self.adopting: dict[str, _Stay] | None = None
-        """By room, the stays that may have begun at another process; None if this is known."""
-        self.calls: dict[str, deque[Callable[[], Any]]] = {}
-        """By room, calls of the system's functions that wait for the earlier ones."""
+    namespace: str
+    socket_id: str
+    user: str
+    socket: Socket | None = None
+    away: float = 0.0
+    """Since when the client is away, in seconds since 1970."""
+    stays: dict[str, _Stay] = field(default_factory=dict)
+    """By room."""
+    adopting: dict[str, _Stay] | None = None
+    """By room, the stays that may have begun at another process; None if this is known."""
+    calls: dict[str, deque[Callable[[], Any]]] = field(default_factory=dict)
+    """By room, calls of the system's functions that wait for the earlier ones."""
 
 
 class Stays(RoomObserver):

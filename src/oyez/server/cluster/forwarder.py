@@ -6,6 +6,7 @@ Otherwise it opens a tunnel, and the connection to the other node stays for the 
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from oyez.protocol.http_framing import Head
 from oyez.server.cluster.membership import Membership
@@ -14,39 +15,26 @@ from oyez.server.cluster.signing import ClientAddress
 from oyez.server.cluster.tunnel import Tunnel, encode_head
 
 
+@dataclass(eq=False)
 class ForwardedRequest:
-    """A request of `client` over `network`, whose session is at node `owner` of `membership`.
+    """A request of `client` over `network`, whose session is at node `owner` of `membership`."""
 
-    `hold` pauses reading from the client (True) and resumes it (False). `on_failed` is called if the node cannot be
-    reached, `on_ended` when it has closed the tunnel. `idle_timeout` is the time without a byte after which a tunnel is
-    closed, in seconds.
-    """
-
-    def __init__(
-        self,
-        owner: str,
-        membership: Membership,
-        head: Head,
-        client: ClientAddress,
-        network: asyncio.Transport,
-        *,
-        hold: Callable[[bool], None],
-        idle_timeout: float,
-        on_failed: Callable[[], None],
-        on_ended: Callable[[], None],
-    ) -> None:
-        self.owner = owner
-        self.membership = membership
-        self.head = head
-        self.client = client
-        self.network = network
-        self.hold = hold
-        self.idle_timeout = idle_timeout
-        self.on_failed = on_failed
-        self.on_ended = on_ended
-        self._body: list[bytes] = []
-        """What was received after the head, until there is a tunnel."""
-        self._tunnel: Tunnel | None = None
+    owner: str
+    membership: Membership
+    head: Head
+    client: ClientAddress
+    network: asyncio.Transport
+    hold: Callable[[bool], None]
+    """Pauses reading from the client (True), and resumes it (False)."""
+    idle_timeout: float
+    """Seconds without a byte after which a tunnel is closed."""
+    on_failed: Callable[[], None]
+    """Called if the node cannot be reached."""
+    on_ended: Callable[[], None]
+    """Called when the node has closed the tunnel."""
+    _body: list[bytes] = field(default_factory=list, init=False)
+    """What was received after the head, until there is a tunnel."""
+    _tunnel: Tunnel | None = field(default=None, init=False)
 
     def send(self, data: bytes) -> None:
         """Forward what was received after the head."""

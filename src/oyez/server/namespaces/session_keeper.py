@@ -5,6 +5,7 @@ One of these values, `RecoveryResult`, is the event `oyez:recovery`.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -31,43 +32,30 @@ class WaitingUser(NamedTuple):
     """The client has received everything up to this position in these rooms."""
 
 
+@dataclass(slots=True, eq=False)
 class SocketSession:
     """What recovery knows about a connected socket. Only the session keeper changes it."""
 
-    __slots__ = (
-        "acknowledged_position",
-        "generation",
-        "persisted",
-        "pid",
-        "replay_from",
-        "replay_unconfirmed",
-        "replayed_position",
-        "replaying",
-        "sent_text",
-        "waiting",
-    )
-
-    def __init__(self) -> None:
-        self.pid = ""
-        """The secret with which the client can continue the session; empty before the client is accepted."""
-        self.generation = 0
-        """Number of times this session was resumed."""
-        self.acknowledged_position = ""
-        """The client has certainly received everything up to this position."""
-        self.replay_from: str | None = None
-        """Position from which rooms are replayed that the client joins again; None after it has joined them."""
-        self.replay_unconfirmed = False
-        """True if events of a room were replayed and the client has not answered a ping since."""
-        self.persisted = False
-        """True if the session may be in the log's storage."""
-        self.waiting: WaitingUser | None = None
-        """Set if the client has to sign in before the session is complete."""
-        self.replaying: asyncio.Event | None = None
-        """Set at the end of a replay in pages; None if there is none. Live events stay in the log until then."""
-        self.replayed_position = ""
-        """During a replay: the client has been sent everything up to this position."""
-        self.sent_text = False
-        """True if an event with a string as its last argument was sent before the client was accepted."""
+    pid: str = ""
+    """The secret with which the client can continue the session; empty before the client is accepted."""
+    generation: int = 0
+    """Number of times this session was resumed."""
+    acknowledged_position: str = ""
+    """The client has certainly received everything up to this position."""
+    replay_from: str | None = None
+    """Position from which rooms are replayed that the client joins again; None after it has joined them."""
+    replay_unconfirmed: bool = False
+    """True if events of a room were replayed and the client has not answered a ping since."""
+    persisted: bool = False
+    """True if the session may be in the log's storage."""
+    waiting: WaitingUser | None = None
+    """Set if the client has to sign in before the session is complete."""
+    replaying: asyncio.Event | None = None
+    """Set at the end of a replay in pages; None if there is none. Live events stay in the log until then."""
+    replayed_position: str = ""
+    """During a replay: the client has been sent everything up to this position."""
+    sent_text: bool = False
+    """True if an event with a string as its last argument was sent before the client was accepted."""
 
     def acknowledge(self, position: str) -> None:
         """The client has answered a ping that was sent when delivery had reached `position`."""
