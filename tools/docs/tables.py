@@ -69,6 +69,7 @@ from oyez.systems.quotes.contract import contract as quotes
 from oyez.systems.rez import states as rez_states
 from oyez.systems.rez.contract import contract as rez
 from tools.docs import contract_tables, qscrap_tables, rez_tables
+from tools.docs.checks import FINDS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -442,7 +443,7 @@ def build_reasons() -> str:
 
 def build_checks() -> str:
     where: dict[str, Sequence[Check[Any]]] = {"settings": BEFORE_START, "machine": MACHINE, "running server": RUNNING}
-    rows = ((check.subject, place, check.finds) for place, checks in where.items() for check in checks)
+    rows = ((check.subject, place, FINDS[check.subject]) for place, checks in where.items() for check in checks)
     return build_table(("check", "of the", "finds"), *rows)
 
 

@@ -194,31 +194,12 @@ def explain_token(code: str, message: str) -> str:
 
 
 MACHINE: tuple[Check[Before], ...] = (
-    Check("port", "another program listens at the port", lambda case: examine_port(case.settings), ("address",)),
-    Check(
-        "disk",
-        "the disk is full, or too small for the logs",
-        lambda case: examine_disk(case.settings, list(case.names)),
-    ),
-    Check("open files", "a process may open too few files", lambda case: examine_files(case.settings)),
-    Check(
-        "certificate dates",
-        "the certificate has expired, is not valid yet, or expires soon",
-        lambda case: examine_certificate_dates(case.settings),
-        ("certificate",),
-    ),
-    Check(
-        "log storage",
-        "Redis may evict entries, or loses the log when it restarts",
-        lambda case: examine_log_risks(case.settings),
-        ("log",),
-    ),
-    Check(
-        "clocks",
-        "the clock of Redis or PostgreSQL differs",
-        lambda case: examine_clocks(case.settings),
-        ("log", "database"),
-    ),
+    Check("port", lambda case: examine_port(case.settings), ("address",)),
+    Check("disk", lambda case: examine_disk(case.settings, list(case.names))),
+    Check("open files", lambda case: examine_files(case.settings)),
+    Check("certificate dates", lambda case: examine_certificate_dates(case.settings), ("certificate",)),
+    Check("log storage", lambda case: examine_log_risks(case.settings), ("log",)),
+    Check("clocks", lambda case: examine_clocks(case.settings), ("log", "database")),
 )
 """What `oyez doctor` asks about settings besides."""
 

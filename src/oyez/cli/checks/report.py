@@ -40,8 +40,6 @@ class Check(Generic[C]):
     """One question about a case. `look` describes what it finds; it raises for a fault."""
 
     subject: str
-    finds: str
-    """The faults that it names, for the documents."""
     look: Callable[[C], str]
     after: tuple[str, ...] = field(default=())
     """Checks that must be ok before: otherwise this one would only repeat their faults."""

@@ -424,40 +424,16 @@ def _decode(answer: httpx.Response) -> Any:
 
 
 RUNNING: tuple[Check[Running], ...] = (
-    Check(
-        "connection",
-        "nothing listens, a firewall drops packets, the name cannot be resolved, or IPv4 and IPv6 differ",
-        examine_addresses,
-    ),
-    Check(
-        "TLS",
-        "the certificate has expired, is for another name, or its chain is incomplete; HTTP and HTTPS are mixed up",
-        examine_tls,
-        ("connection",),
-    ),
-    Check("HTTP", "another program answers, or a proxy cannot reach the server", examine_http, ("TLS",)),
-    Check("event loop", "code blocks the event loop", examine_loop, ("HTTP",)),
-    Check("readiness", "log, database or keys are away, workers have died", examine_ready, ("HTTP",)),
-    Check("clock", "the server's clock differs from this machine's", examine_clock, ("HTTP",)),
-    Check("path", "clients look for Socket.IO at a wrong path", examine_path, ("HTTP",)),
-    Check("origin", "pages of an origin are refused", examine_origin, ("path",)),
-    Check(
-        "WebSocket",
-        "a proxy does not pass on Upgrade, or holds back what the server sends",
-        examine_websocket,
-        ("path",),
-    ),
-    Check(
-        "token",
-        "a token has expired, is wrongly signed, or has a wrong audience or issuer",
-        examine_user,
-        ("WebSocket",),
-    ),
-    Check(
-        "nodes",
-        "nodes have different versions, contracts or clocks, blocked event loops, or too few open files",
-        examine_nodes,
-        ("readiness",),
-    ),
+    Check("connection", examine_addresses),
+    Check("TLS", examine_tls, ("connection",)),
+    Check("HTTP", examine_http, ("TLS",)),
+    Check("event loop", examine_loop, ("HTTP",)),
+    Check("readiness", examine_ready, ("HTTP",)),
+    Check("clock", examine_clock, ("HTTP",)),
+    Check("path", examine_path, ("HTTP",)),
+    Check("origin", examine_origin, ("path",)),
+    Check("WebSocket", examine_websocket, ("path",)),
+    Check("token", examine_user, ("WebSocket",)),
+    Check("nodes", examine_nodes, ("readiness",)),
 )
 """What `oyez doctor` asks a running server."""

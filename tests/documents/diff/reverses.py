@@ -1,0 +1,101 @@
+"""The kind of the opposite of each kind of change, so that every change can be tried in both directions."""
+
+from collections.abc import Iterable, Mapping
+
+
+def _both_ways(pairs: Iterable[tuple[str, str]], same: Iterable[str]) -> Mapping[str, str]:
+    """`same` are kinds whose opposite is of the same kind."""
+    listed = list(pairs)
+    return {**dict(listed), **{second: first for first, second in listed}, **{name: name for name in same}}
+
+
+SCHEMA_REVERSES = _both_ways(
+    (
+        ("field-added", "optional-field-removed"),
+        ("required-field-added", "field-removed"),
+        ("field-now-required", "field-now-optional"),
+        ("null-allowed", "null-refused"),
+        ("type-widened", "type-narrowed"),
+        ("values-added", "values-removed"),
+        ("range-widened", "range-narrowed"),
+        ("length-widened", "length-narrowed"),
+        ("pattern-removed", "pattern-added"),
+        ("shape-added", "shape-removed"),
+        ("unknown-fields-allowed", "unknown-fields-refused"),
+    ),
+    (
+        "type-changed",
+        "binary-changed",
+        "pattern-changed",
+        "default-changed",
+        "length-changed",
+    ),
+)
+REVERSES = _both_ways(
+    (
+        ("version-added", "version-removed"),
+        ("role-added", "role-removed"),
+        ("default-role-added", "default-role-removed"),
+        ("guests-admitted", "guests-refused"),
+        ("sign-in-time-longer", "sign-in-time-shorter"),
+        ("token-source-added", "token-source-removed"),
+        ("subject-added", "subject-removed"),
+        ("refusal-added", "refusal-removed"),
+        ("refusal-became-temporary", "refusal-became-final"),
+        ("error-member-added", "error-member-removed"),
+        ("namespace-added", "namespace-removed"),
+        ("gateway-added", "gateway-removed"),
+        ("room-added", "room-removed"),
+        ("room-joined-on-connect", "room-not-joined-on-connect"),
+        ("room-values-added", "room-values-removed"),
+        ("presence-added", "presence-removed"),
+        ("rights-widened", "rights-narrowed"),
+        ("event-added", "event-removed"),
+        ("event-in-another-namespace", "event-left-namespace"),
+        ("target-added", "target-removed"),
+        ("room-must-be-named", "room-need-not-be-named"),
+        ("delivery-weaker", "delivery-stronger"),
+        ("timestamp-filled", "timestamp-not-filled"),
+        ("latest-longer", "latest-shorter"),
+        ("webhook-added", "webhook-removed"),
+        ("receipts-added", "receipts-removed"),
+        ("event-size-raised", "event-size-lowered"),
+        ("event-size-by-setting", "event-size-set"),
+        ("event-unknown-fields-ignored", "event-unknown-fields-refused"),
+        ("command-added", "command-removed"),
+        ("reply-added", "reply-removed"),
+        ("limit-loosened", "limit-tightened"),
+        ("limit-added", "limit-removed"),
+        ("relay-added", "relay-removed"),
+        ("command-may-be-dropped", "command-never-dropped"),
+        ("command-size-raised", "command-size-lowered"),
+        ("command-size-by-setting", "command-size-set"),
+        ("command-unknown-fields-ignored", "command-unknown-fields-refused"),
+    ),
+    (
+        "contract-renamed",
+        "version-default-changed",
+        "version-name-changed",
+        "default-role-changed",
+        "guest-role-changed",
+        "token-sources-reordered",
+        "claims-changed",
+        "subject-changed",
+        "refusal-code-changed",
+        "refusal-status-changed",
+        "error-form-changed",
+        "error-event-changed",
+        "acknowledgement-form-changed",
+        "room-command-changed",
+        "room-gateway-changed",
+        "presence-changed",
+        "rights-changed",
+        "target-field-changed",
+        "arguments-changed",
+        "parameters-reordered",
+        "command-arguments-changed",
+        "command-parameters-reordered",
+        "limit-changed",
+        "command-effect-changed",
+    ),
+)

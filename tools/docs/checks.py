@@ -1,0 +1,28 @@
+"""What the checks of `oyez doctor` find, for its page, by their subjects."""
+
+FINDS = {
+    "address": "the host is no address of this machine",
+    "paths": "the systems cannot be served together",
+    "certificate": "the certificate or its key cannot be read, or they do not belong together",
+    "data folder": "it cannot be written, others can write it, or it has the format of a newer Oyez",
+    "secret": "the secret is too short, or others can read it",
+    "keys": "the keys of users' tokens cannot be read or fetched",
+    "log": "Redis cannot be reached, refuses access, is too old, or has the format of a newer Oyez",
+    "port": "another program listens at the port",
+    "disk": "the disk is full, or too small for the logs",
+    "open files": "a process may open too few files",
+    "certificate dates": "the certificate has expired, is not valid yet, or expires soon",
+    "log storage": "Redis may evict entries, or loses the log when it restarts",
+    "clocks": "the clock of Redis or PostgreSQL differs",
+    "connection": "nothing listens, a firewall drops packets, the name cannot be resolved, or IPv4 and IPv6 differ",
+    "TLS": "the certificate has expired, is for another name, or its chain is incomplete; HTTP and HTTPS are mixed up",
+    "HTTP": "another program answers, or a proxy cannot reach the server",
+    "event loop": "code blocks the event loop",
+    "readiness": "log, database or keys are away, workers have died",
+    "clock": "the server's clock differs from this machine's",
+    "path": "clients look for Socket.IO at a wrong path",
+    "origin": "pages of an origin are refused",
+    "WebSocket": "a proxy does not pass on Upgrade, or holds back what the server sends",
+    "token": "a token has expired, is wrongly signed, or has a wrong audience or issuer",
+    "nodes": "nodes have different versions, contracts or clocks, blocked event loops, or too few open files",
+}
