@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from oyez.server.http.client_files import BUNDLES, CLIENT_FILES, FOLDER, VERSION
 from oyez.service.app import Oyez
 from oyez.settings import Settings
-from oyez.web.vendored import IMPORTS, PACKAGES
+from oyez.web.vendored import IMPORTS
 from tests.support.js_client import FOLDER as NPM
 from tests.support.shops import KINDS, serve, shop
+from tests.support.vendored import PACKAGES
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = NPM / "node_modules" / "socket.io-client"

@@ -13,9 +13,9 @@ from oyez.cli.docs import html
 from oyez.service.app import Oyez
 from oyez.settings import Settings
 from oyez.systems.loader import load_system
-from oyez.web.vendored import PACKAGES
 from tests.support.browser import Browser
 from tests.support.shops import serve
+from tests.support.vendored import PACKAGES
 
 
 class Quiet(SimpleHTTPRequestHandler):

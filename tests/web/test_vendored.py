@@ -2,7 +2,8 @@
 
 import hashlib
 
-from oyez.web.vendored import CHARTS, FOLDER, IMPORTS, PACKAGES
+from oyez.web.vendored import CHARTS, FOLDER, IMPORTS
+from tests.support.vendored import PACKAGES
 
 
 def test_each_file_has_the_hash_in_the_table() -> None:
