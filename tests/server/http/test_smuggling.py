@@ -164,7 +164,7 @@ async def open_way(name: str, folder: Path, certificates: Certificates) -> Async
         elif name == "over TLS":
             given: dict[str, Any] = {"ssl_certfile": certificates.chain, "ssl_keyfile": certificates.key}
             seen = await stack.enter_async_context(serve(**given))
-            yield Way(seen.port, [seen], ask_for_a_page, trust=certificates.trust)
+            yield Way(seen.port, [seen], ask_a_responder, trust=certificates.trust)
         else:
             seen = await stack.enter_async_context(serve())
             port = seen.port
@@ -173,7 +173,7 @@ async def open_way(name: str, folder: Path, certificates: Certificates) -> Async
                 port = int(url.rpartition(":")[2])
             elif name in BELIEFS:
                 port = await stack.enter_async_context(pool(port, BELIEFS[name]))
-            ask = ask_a_responder if name == "by a responder" else ask_for_a_page
+            ask = ask_for_a_page if name == "directly" else ask_a_responder
             yield Way(port, [seen], ask, pooled=name in BELIEFS, proxied=name in BELIEFS or name == "nginx")
 
 
