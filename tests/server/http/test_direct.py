@@ -122,6 +122,28 @@ async def test_requests_on_one_connection_are_answered_in_turn(market: Market) -
         writer.close()
 
 
+async def test_answers_wait_for_a_client_that_does_not_read(market: Market) -> None:
+    """Their number in memory is bounded: the next request is answered when the client has read."""
+    head, content = encode(market, USUAL, [{"event": "called", "data": {}}] * 300)
+    before = set(market.http.server_state.connections)
+    reader, writer = await asyncio.open_connection("127.0.0.1", market.http.port, limit=4_096)
+    try:
+        writer.write((head + content) * 400)
+        async with asyncio.timeout(PATIENCE):
+            while not (opened := set(market.http.server_state.connections) - before):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            (connection,) = opened
+            while not connection.flow.write_paused:  # type: ignore[union-attr]  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        # Meanwhile the server has time for others, and so for the other requests.
+        whole = b"".join(encode(market, USUAL, CALL))
+        assert {(await ask(market, whole))[:13] for _ in range(20)} == {b"HTTP/1.1 200 "}
+        assert connection.transport.get_write_buffer_size() < 2**18
+        assert len(await read_answer(reader)) > 10_000
+    finally:
+        writer.transport.abort()
+
+
 async def test_an_error_of_the_server_is_answered(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*args: Any, **options: Any) -> None:
         raise ZeroDivisionError

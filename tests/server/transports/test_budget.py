@@ -85,6 +85,17 @@ async def test_a_stranger_that_sends_more_than_a_connect_is_closed_at_once(own: 
     await own.settle()
 
 
+async def test_a_connect_costs_a_stranger_more_than_another_packet(own: Running) -> None:
+    """The application may have to decide about each: so many other packets may come at once."""
+    async with SocketWire.begin(own) as wire:
+        wire.send(UNKNOWN_NAMESPACE * 60)
+        frame = await wire.read_frame()
+        while frame.opcode != CLOSE:
+            frame = await wire.read_frame()
+        assert frame.close_code == 1008
+    await own.settle()
+
+
 @pytest.fixture(scope="module")
 async def strict() -> AsyncIterator[Running]:
     async with serve(limits=SMALL) as running:
