@@ -6,7 +6,8 @@ name of its declaration, `/shop-{shopId}`. So every field may be a metric's labe
 """
 
 import time
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -29,6 +30,10 @@ OPERATOR = "operator"
 CONNECT = "connect"
 COMMAND = "command"
 PUBLISH = "publish"
+
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""The upper bounds of the buckets, in seconds: from a fast append to the longest time that a client waits."""
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -257,6 +262,23 @@ class ServiceReport(Report, frozen=True, gc=False):
     address: str
 
 
+class Durations:
+    """Counts durations by the buckets of SECONDS."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        """For each bucket the number of values in it; the last bucket has no bound."""
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one value."""
+        self.total += seconds
+        # Most commands take less than the first bound: no bucket is searched for them.
+        self.counts[0 if seconds <= SECONDS[0] else bisect_left(SECONDS, seconds)] += 1
+
+
 class Observer:
     """Receives reports. Inherit from it and override the methods that you need; the others do nothing.
 
@@ -279,8 +301,14 @@ class Observer:
     def acknowledged(self, report: AcknowledgeReport) -> None:
         """Called once for each acknowledgement of an event with receipts."""
 
+    def time_commands(self, system: str, durations: Mapping[str, Durations]) -> None:
+        """Called once for each system. `durations` are those of its commands that succeed, by name, from now on.
+
+        An observer that overrides this gets no report of these commands: adding a duration costs a tenth of one.
+        """
+
     def command(self, report: CommandReport) -> None:
-        """Called once for each command. If it was refused, `refused` follows."""
+        """Called once for each command; with `time_commands`, for each that was refused. `refused` follows then."""
 
     def refused(self, report: RefusalReport) -> None:
         """Called once for each refusal."""
@@ -328,11 +356,30 @@ class Observers:
             kind: tuple(getattr(observer, kind.point) for observer in observers if _observes(observer, kind.point))
             for kind in Report.__subclasses__()
         }
+        timing = [one for one in observers if _observes(one, "time_commands")]
+        durations: dict[str, Durations] = {}
+        self._durations = durations if timing else None
+        for one in timing:
+            one.time_commands(system, durations)
+        self._succeeded = tuple(one.command for one in observers if _observes(one, "command") and one not in timing)
+        self.reports_successes = bool(self._succeeded)
+        """True if an observer wants a report of each command that succeeds."""
         self._failures = SparseLog(logger)
+
+    def find_durations(self, command: str) -> Durations | None:
+        """To what the duration of each `command` that succeeds has to be added; None if nobody asks for it."""
+        return None if self._durations is None else self._durations.setdefault(command, Durations())
+
+    def report_success(self, report: CommandReport) -> None:
+        """`report` of a command that has succeeded, whose duration was added."""
+        self._call(self._succeeded, report)
 
     def report(self, report: Report) -> None:
         """Call all observers, in the order in which they were given."""
-        for method in self._methods[type(report)]:
+        self._call(self._methods[type(report)], report)
+
+    def _call(self, methods: tuple[Callable[[Any], None], ...], report: Report) -> None:
+        for method in methods:
             try:
                 method(report)
             except Exception as error:

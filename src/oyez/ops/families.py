@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeAlias
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Metric
 
+from oyez.observer import SECONDS as SECONDS
+
 Labels: TypeAlias = tuple[str, ...]
 """The values of a family's labels, in their order."""
 Sample: TypeAlias = float | tuple[list[int], float]
 """A value; of a histogram, the number of values in each bucket and the sum of all values."""
 
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""The upper bounds of the buckets, in seconds: from a fast append to the longest time that a client waits."""
 WORKER = "worker"
 
 

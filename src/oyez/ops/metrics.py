@@ -8,7 +8,6 @@ folder every few seconds, so that one request to any worker shows all of them.
 import asyncio
 import os
 import time
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -33,6 +32,7 @@ from oyez.observer import (
     ConnectReport,
     DeliveryReport,
     DisconnectReport,
+    Durations,
     Observer,
     PublishReport,
     RecoveryReport,
@@ -65,22 +65,6 @@ class Snapshot(msgspec.Struct, frozen=True):
     samples: Mapping[str, Sequence[tuple[Labels, Sample]]]
 
 
-class Histogram:
-    """Counts seconds by the buckets of `families.SECONDS`."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(families.SECONDS) + 1)
-        """For each bucket the number of values in it; the last bucket has no bound."""
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(families.SECONDS, seconds)] += 1
-        self.total += seconds
-
-
 class Metrics(Observer):
     """Counts what happens in all systems of a process. `clock` is the monotonic clock of the observers, in seconds."""
 
@@ -105,6 +89,8 @@ class Metrics(Observer):
         self._replayed = self._counter(families.REPLAYED)
         self._slow_clients = self._counter(families.SLOW_CLIENTS)
         self._loop_lag = self._histogram(families.LOOP_LAG)
+        self._succeeded: dict[str, Mapping[str, Durations]] = {}
+        """By system and name, the durations of the commands that have succeeded."""
         self._timed: dict[tuple[str, str], float] = {}
         """By system and position, when the call to the log began or, negative, when the event was delivered."""
 
@@ -113,7 +99,7 @@ class Metrics(Observer):
         return counter
 
     def _histogram(self, family: Family) -> "_Histograms":
-        histograms = self._histograms[family.name] = defaultdict(Histogram)
+        histograms = self._histograms[family.name] = defaultdict(Durations)
         return histograms
 
     def published(self, report: PublishReport) -> None:
@@ -125,7 +111,7 @@ class Metrics(Observer):
         system = (report.system,)
         self._appended[system] += report.entries
         self._appended_bytes[system] += report.size
-        self._append_seconds[system].observe(report.seconds)
+        self._append_seconds[system].add(report.seconds)
 
     def delivered(self, report: DeliveryReport) -> None:
         for name in report.names:
@@ -134,9 +120,12 @@ class Metrics(Observer):
         if report.position is not None:
             self._time(report.system, report.position, self._clock(), delivered=True)
 
+    def time_commands(self, system: str, durations: Mapping[str, Durations]) -> None:
+        self._succeeded[system] = durations
+
     def command(self, report: CommandReport) -> None:
         self._commands[report.system, report.name, report.code] += 1
-        self._command_seconds[(report.system,)].observe(report.seconds)
+        self._command_seconds[(report.system,)].add(report.seconds)
 
     def refused(self, report: RefusalReport) -> None:
         self._refusals[report.system, report.kind, report.code] += 1
@@ -156,7 +145,7 @@ class Metrics(Observer):
 
     def lagged(self, seconds: float) -> None:
         """Count a measurement of the event loop's lag."""
-        self._loop_lag[()].observe(seconds)
+        self._loop_lag[()].add(seconds)
 
     def _time(self, system: str, position: str, now: float, *, delivered: bool) -> None:
         """Measure the time from the call to the log to the delivery. Either may be reported first."""
@@ -168,7 +157,7 @@ class Metrics(Observer):
             self._timed[system, position] = -now if delivered else now
             return
         began, ended = (other, now) if delivered else (now, -other)
-        self._delivery_seconds[(system,)].observe(max(0.0, ended - began))
+        self._delivery_seconds[(system,)].add(max(0.0, ended - began))
 
     def samples(self) -> dict[str, list[tuple[Labels, Sample]]]:
         """The figures by the name of their family, without those that are read from the servers."""
@@ -177,11 +166,28 @@ class Metrics(Observer):
         }
         for name, histograms in self._histograms.items():
             found[name] = [(labels, (one.counts, one.total)) for labels, one in histograms.items()]
+        for system, durations in self._succeeded.items():
+            used = {name: one for name, one in durations.items() if any(one.counts)}
+            found[families.COMMANDS.name] += [
+                ((system, name, ""), float(sum(one.counts))) for name, one in used.items()
+            ]
+        found[families.COMMAND_SECONDS.name] = self._add_up_commands()
         return found
+
+    def _add_up_commands(self) -> list[tuple[Labels, Sample]]:
+        """For each system the durations of all its commands, refused or not."""
+        by_system: dict[Labels, list[Durations]] = {labels: [one] for labels, one in self._command_seconds.items()}
+        for system, durations in self._succeeded.items():
+            by_system.setdefault((system,), []).extend(durations.values())
+        return [
+            (labels, (counts, sum(one.total for one in added)))
+            for labels, added in by_system.items()
+            if any(counts := [sum(values) for values in zip(*(one.counts for one in added), strict=True)])
+        ]
 
 
 _Counter = defaultdict[Labels, float]
-_Histograms = defaultdict[Labels, Histogram]
+_Histograms = defaultdict[Labels, Durations]
 
 
 def metrics_routes(oyez: Oyez, metrics: Metrics) -> list[Route]:

@@ -77,6 +77,7 @@ class NamespaceApplication(Application):
         self._call_later = call_later
         self._observers = observers
         self._tracing = observers.tracing if observers is not None else None
+        self._reports_successes = observers is not None and observers.reports_successes
         self._failures = failures
         self.usages = context.users
         self.room_observer = room_observer
@@ -180,8 +181,10 @@ class NamespaceApplication(Application):
                 return None
             if event.ack is not None:
                 event.ack(acknowledgement)
-            if self._observers is not None:
-                self._report(self._observers, client, event, "", began)
+            if handler.durations is not None:
+                handler.durations.add(self._clock() - began)
+            if self._reports_successes:
+                self._report_success(client, event, began)
             return None
         return self._finish(client, event, acknowledgement, began)
 
@@ -351,13 +354,16 @@ class NamespaceApplication(Application):
             self._fail(client, event, failure, began)
 
     def _acknowledge(self, client: Client, event: ReceivedEvent, acknowledgement: bytes, began: float) -> None:
+        handler = self._commands[client.socket.age][event.name]
         if event.ack is not None:
-            if self._commands[client.socket.age][event.name].replies_binary:
+            if handler.replies_binary:
                 event.ack(*detach(*locate(acknowledgement)))
             else:
                 event.ack(acknowledgement)
-        if self._observers is not None:
-            self._report(self._observers, client, event, "", began)
+        if handler.durations is not None:
+            handler.durations.add(self._clock() - began)
+        if self._reports_successes:
+            self._report_success(client, event, began)
 
     def _fail(self, client: Client, event: ReceivedEvent, error: Exception, began: float) -> None:
         """Answer a command that has failed. `began` is the time at which its handling began."""
@@ -365,18 +371,27 @@ class NamespaceApplication(Application):
             self._tracing.fail(find_code(error))
         self._answer_failure(client, event, error)
         if self._observers is not None:
-            self._report(self._observers, client, event, find_code(error), began)
+            self._report_failure(self._observers, client, event, find_code(error), began)
 
-    def _report(self, observers: Observers, client: Client, event: ReceivedEvent, code: str, began: float) -> None:
+    def _report_success(self, client: Client, event: ReceivedEvent, began: float) -> None:
+        assert self._observers is not None
+        self._observers.report_success(self._describe(self._observers.system, client, event, "", began))
+
+    def _report_failure(
+        self, observers: Observers, client: Client, event: ReceivedEvent, code: str, began: float
+    ) -> None:
+        report = self._describe(observers.system, client, event, code, began)
+        observers.report(report)
+        address = client.handshake.address
+        place = (report.namespace, report.name, report.user_id, address, report.socket_id, report.connection_id)
+        observers.report(RefusalReport(report.system, COMMAND, code, *place))
+
+    def _describe(self, system: str, client: Client, event: ReceivedEvent, code: str, began: float) -> CommandReport:
         # A client may invent any number of names.
         name = event.name if self._find(client, event.name) is not None else ""
-        system, namespace, user = observers.system, self._access.namespace.name, client.identity.subject
+        namespace, user = self._access.namespace.name, client.identity.subject
         socket, connection = client.socket.id, client.connection_id
-        seconds = self._clock() - began
-        observers.report(CommandReport(system, namespace, name, user, socket, connection, code, seconds))
-        if code:
-            address = client.handshake.address
-            observers.report(RefusalReport(system, COMMAND, code, namespace, name, user, address, socket, connection))
+        return CommandReport(system, namespace, name, user, socket, connection, code, self._clock() - began)
 
     def _answer_failure(self, client: Client, event: ReceivedEvent, error: Exception) -> None:
         handler = self._find(client, event.name)

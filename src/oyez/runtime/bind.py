@@ -18,7 +18,7 @@ from oyez.contract.rooms import NamedNamespace, NamedRoom
 from oyez.contract.tokens import named_headers
 from oyez.contract.versions import find_form
 from oyez.errors import ContractError
-from oyez.observer import Observers
+from oyez.observer import Durations, Observers
 from oyez.runtime.admission import Admission, Resolvers
 from oyez.runtime.application import NamespaceApplication, OpenNamed
 from oyez.runtime.authentication import Authenticate, Authentication, CheckRevoked, VerifyToken, build_failures
@@ -192,15 +192,23 @@ class _Binder:
             # A repeated sign-in is never answered from memory: it has to sign in.
             keyed = None if command.joins or command.leaves or command.signs_in else self.idempotency
             forms = [
-                CommandHandler(command, handler, keyed, contract, sleep, form) for form in range(len(command.was) + 1)
+                CommandHandler(
+                    command, handler, keyed, contract, sleep, form, self._durations(command_in_form(command, form).name)
+                )
+                for form in range(len(command.was) + 1)
             ]
             for age, table in enumerate(tables):
                 form = find_form(command.was, contract.versions, age)
                 table[command_in_form(command, form).name] = forms[form]
-        refresh = CommandHandler(REFRESH, refreshing(admission), None, contract, sleep)
+        refresh = CommandHandler(
+            REFRESH, refreshing(admission), None, contract, sleep, 0, self._durations(REFRESH.name)
+        )
         for table in tables:
             table.setdefault(REFRESH.name, refresh)
         return tables
+
+    def _durations(self, command: str) -> Durations | None:
+        return self.observers.find_durations(command) if self.observers is not None else None
 
     def _find_handler(self, declared: DeclaredCommand, admission: Admission) -> Handler:
         limits = SharedLimits(declared, self.users.shared, self.clock)

@@ -18,6 +18,7 @@ from oyez.contract.rooms import Room
 from oyez.contract.schema import read_key, wire_names
 from oyez.contract.types import Command, Payload
 from oyez.errors import FORBIDDEN, FORBIDDEN_ROLE, RATE_LIMITED, TOO_LARGE, RefusedError
+from oyez.observer import Durations
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.runtime.client import Client
 from oyez.runtime.idempotency import Idempotency
@@ -56,8 +57,11 @@ class CommandHandler:
         contract: Contract,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         form: int = 0,
+        durations: Durations | None = None,
     ) -> None:
-        """`sleep` waits so many seconds. `form` is the number of the form in which clients send the command."""
+        """`sleep` waits so many seconds. `form` is the number of the form in which clients send the command. The
+        duration of each command that succeeds is added to `durations`."""
+        self.durations = durations
         self._name = declared.name
         self._limit = declared.limit
         self._who = declared.who
