@@ -34,6 +34,7 @@ PUBLISH = "publish"
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The upper bounds of the buckets, in seconds: from a fast append to the longest time that a client waits."""
+_FIRST = SECONDS[0]
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -276,7 +277,10 @@ class Durations:
         """Count one value."""
         self.total += seconds
         # Most commands take less than the first bound: no bucket is searched for them.
-        self.counts[0 if seconds <= SECONDS[0] else bisect_left(SECONDS, seconds)] += 1
+        if seconds <= _FIRST:
+            self.counts[0] += 1
+        else:
+            self.counts[bisect_left(SECONDS, seconds)] += 1
 
 
 class Observer:
