@@ -7,15 +7,18 @@ space between them. Only contexts that are recorded are stored.
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from oyez.errors import find_code
 
 Kind = Literal["server", "client", "producer", "consumer", "internal"]
 """The kind of a span, as OpenTelemetry names it."""
 Attributes = Mapping[str, str | int | bool]
+Described = Attributes | Callable[[], Attributes]
+"""The attributes of a span, or a function that gives them. It is called only if the span is recorded."""
+T = TypeVar("T")
 
 MAX_STATE = 512
 """Characters of a `tracestate`: as many as W3C Trace Context asks every system to carry on (section 3.3.1.5)."""
@@ -40,6 +43,9 @@ class Span(Protocol):
     def active(self) -> AbstractContextManager[None]:
         """What begins inside is a part of it. Can be entered again, in another task too."""
 
+    def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        """The result of a call that is a part of it. Costs less than `active`."""
+
     def set(self, name: str, value: str | int | bool) -> None:
         """Add an attribute."""
 
@@ -57,15 +63,18 @@ class Tracing(Protocol):
         """Spans are sent while inside, and those that are left at the end, for a short time."""
 
     def start(
-        self, name: str, kind: Kind, attributes: Attributes, trace: str | None = None, *, trusted: bool = True
+        self, name: str, kind: Kind, attributes: Described, trace: str | None = None, *, trusted: bool = True
     ) -> Span:
         """Begin a span. `trace` is the context of its parent; empty if it has none; None: the active span.
 
         A `trace` that is not `trusted` comes from a client, who must not decide how much is recorded.
         """
 
+    def pass_by(self) -> Span | None:
+        """What stands for a span that has no parent and is not recorded; None: call `start`, which may record it."""
+
     def record(
-        self, name: str, kind: Kind, attributes: Attributes, seconds: float, trace: str | None = None, code: str = ""
+        self, name: str, kind: Kind, attributes: Described, seconds: float, trace: str | None = None, code: str = ""
     ) -> None:
         """Record a span that ends now, as `start` and `end` do, but only if its parent is recorded."""
 

@@ -6,10 +6,13 @@ spans and sends them from a thread of its own, so that a collector that is slow 
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from random import getrandbits
+from typing import Any, TypeVar
 
 from opentelemetry import context as contexts
 from opentelemetry import trace as api
@@ -18,6 +21,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from structlog.contextvars import bound_contextvars
 
@@ -26,7 +31,7 @@ from oyez.concurrency.token_bucket import Rate, TokenBucket
 from oyez.errors import INTERNAL, UNAVAILABLE
 from oyez.logger import get_logger
 from oyez.observer import Observer, RecoveryReport
-from oyez.tracing import MAX_STATE, Attributes, Kind, Span, read_trace
+from oyez.tracing import MAX_STATE, Attributes, Described, Kind, Span, read_trace
 
 logger = get_logger("oyez.ops")
 
@@ -39,6 +44,51 @@ FAILURES = frozenset({INTERNAL.code, UNAVAILABLE.code})
 """Codes that are errors of the server: other refusals are what a client has to expect."""
 _KINDS = {kind.name.lower(): kind for kind in SpanKind}
 NOTHING = Context()
+T = TypeVar("T")
+_DELEGATES = (
+    r"remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,"
+    r"localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler"
+)
+_PARENT_BASED = re.compile(
+    rf"ParentBased\{{root:(AlwaysOnSampler|AlwaysOffSampler|TraceIdRatioBased\{{([0-9.e-]+)\}}),{_DELEGATES}\}}"
+)
+"""How the samplers describe themselves that decide by the parent or, without one, by the trace's id alone."""
+
+
+class TraceIds(RandomIdGenerator):
+    """Ids of traces. The next one can be drawn before its span begins, to decide whether it begins at all."""
+
+    def __init__(self) -> None:
+        # Other libraries begin spans in other threads.
+        self._kept = threading.local()
+
+    def keep(self, half: int) -> None:
+        """The next trace that begins in this thread has an id with this lower half, which was drawn."""
+        self._kept.id = getrandbits(64) << 64 | half
+
+    @property
+    def kept(self) -> int:
+        """The id of the next trace of this thread; 0 if it was not drawn yet."""
+        kept: int = getattr(self._kept, "id", 0)
+        return kept
+
+    def generate_trace_id(self) -> int:
+        kept, self._kept.id = self.kept, 0
+        return kept or super().generate_trace_id()
+
+
+class _NotSampled(NonRecordingSpan):
+    """Stands for all traces without a parent that are not recorded.
+
+    An id is drawn only if one is asked for, which few commands cause: with a request to another server.
+    """
+
+    def __init__(self, ids: RandomIdGenerator) -> None:
+        super().__init__(api.INVALID_SPAN_CONTEXT)
+        self._ids = ids
+
+    def get_span_context(self) -> SpanContext:
+        return SpanContext(self._ids.generate_trace_id(), self._ids.generate_span_id(), is_remote=False)
 
 
 class OpenTelemetry(Observer):
@@ -58,6 +108,10 @@ class OpenTelemetry(Observer):
         self._owned = owned
         self._clock = clock
         self._tracer = provider.get_tracer("oyez", __version__)
+        self._ids = provider.id_generator
+        self._bound = find_bound(provider) if isinstance(self._ids, TraceIds) else None
+        """Ids of traces below it are recorded; None: only the sampler knows."""
+        self._not_sampled = _PassedSpan(_NotSampled(RandomIdGenerator()))
         self._client_traces = TokenBucket(CLIENT_TRACES, clock())
 
     @asynccontextmanager
@@ -86,20 +140,47 @@ class OpenTelemetry(Observer):
             logger.warning("the last spans were not sent: the collector does not answer")
 
     def start(
-        self, name: str, kind: Kind, attributes: Attributes, trace: str | None = None, *, trusted: bool = True
+        self, name: str, kind: Kind, attributes: Described, trace: str | None = None, *, trusted: bool = True
     ) -> Span:
-        parent = None if trace is None else self._find_parent(trace, trusted) or NOTHING
-        return _Span(self._tracer.start_span(name, parent, _KINDS[kind], attributes))
+        parent = None if trace is None else (trace and self._find_parent(trace, trusted)) or NOTHING
+        if self._bound is not None and (passed := self._pass_by(parent)) is not None:
+            return passed
+        return _Span(self._tracer.start_span(name, parent, _KINDS[kind], _read(attributes)))
+
+    def pass_by(self) -> "_Span | None":
+        if self._bound is None:
+            return None
+        # The sampler looks at this half of an id only.
+        half = getrandbits(64)
+        if half >= self._bound:
+            return self._not_sampled
+        assert isinstance(self._ids, TraceIds)
+        self._ids.keep(half)
+        return None
+
+    def _pass_by(self, parent: Context | None) -> "_Span | None":
+        """What stands for a span that is not recorded; None if it is recorded.
+
+        The SDK would make a span first, and then ask the sampler.
+        """
+        above = api.INVALID_SPAN if parent is NOTHING else api.get_current_span(parent)
+        if above is api.INVALID_SPAN:
+            assert isinstance(self._ids, TraceIds)
+            return None if self._ids.kept else self.pass_by()
+        if above is self._not_sampled.span:
+            return self._not_sampled
+        return None if above.get_span_context().trace_flags.sampled else _Span(above)
 
     def record(
-        self, name: str, kind: Kind, attributes: Attributes, seconds: float, trace: str | None = None, code: str = ""
+        self, name: str, kind: Kind, attributes: Described, seconds: float, trace: str | None = None, code: str = ""
     ) -> None:
         parent = contexts.get_current() if trace is None else self._find_parent(trace, True)
-        if parent is None or not api.get_current_span(parent).get_span_context().trace_flags.sampled:
+        above = api.INVALID_SPAN if parent is None else api.get_current_span(parent)
+        if above is self._not_sampled.span or not above.get_span_context().trace_flags.sampled:
             return
         end = time.time_ns()
         begin = end - int(seconds * 1e9)
-        span = self._tracer.start_span(name, parent, _KINDS[kind], attributes, start_time=begin)
+        span = self._tracer.start_span(name, parent, _KINDS[kind], _read(attributes), start_time=begin)
         if code:
             _fail(span, code)
         span.end(end)
@@ -145,14 +226,14 @@ class OpenTelemetry(Observer):
 class _Span:
     """A span of the SDK as Oyez uses it."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("span",)
 
     def __init__(self, span: api.Span) -> None:
-        self._span = span
+        self.span = span
 
     @property
     def trace(self) -> str:
-        context = self._span.get_span_context()
+        context = self.span.get_span_context()
         if not context.trace_flags.sampled:
             return ""
         parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
@@ -161,9 +242,9 @@ class _Span:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        token = contexts.attach(api.set_span_in_context(self._span))
+        token = contexts.attach(api.set_span_in_context(self.span))
         try:
-            context = self._span.get_span_context()
+            context = self.span.get_span_context()
             if context.trace_flags.sampled:
                 with bound_contextvars(trace_id=f"{context.trace_id:032x}"):
                     yield
@@ -172,13 +253,54 @@ class _Span:
         finally:
             contexts.detach(token)
 
+    def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        with self.active():
+            return call(*arguments)
+
     def set(self, name: str, value: str | int | bool) -> None:
-        self._span.set_attribute(name, value)
+        self.span.set_attribute(name, value)
 
     def end(self, code: str = "") -> None:
         if code:
-            _fail(self._span, code)
-        self._span.end()
+            _fail(self.span, code)
+        self.span.end()
+
+
+class _PassedSpan(_Span):
+    """Stands for spans without a parent that are not recorded."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, span: api.Span) -> None:
+        super().__init__(span)
+        self._context = api.set_span_in_context(span, NOTHING)
+
+    @property
+    def trace(self) -> str:
+        return ""
+
+    def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        token = contexts.attach(self._context)
+        try:
+            return call(*arguments)
+        finally:
+            contexts.detach(token)
+
+    def end(self, code: str = "") -> None:
+        pass
+
+
+def _read(attributes: Described) -> Attributes:
+    return attributes() if callable(attributes) else attributes
+
+
+def find_bound(provider: TracerProvider) -> int | None:
+    """The bound of the trace ids that the sampler of `provider` records; None if it decides by anything else."""
+    found = _PARENT_BASED.fullmatch(provider.sampler.get_description())
+    if found is None:
+        return None
+    rate = float(found[2]) if found[2] else float(found[1] == "AlwaysOnSampler")
+    return TraceIdRatioBased.get_bound_for_rate(rate)
 
 
 def _fail(span: api.Span, code: str) -> None:
@@ -226,7 +348,8 @@ def build_tracing(*, shows_users: bool) -> OpenTelemetry:
     # ReportingExporter says it once; the exporter would say it for each batch.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     defaults = Resource.create({"service.name": "oyez", "service.version": __version__})
-    provider = TracerProvider(resource=defaults.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    resource = defaults.merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=TraceIds())
     provider.add_span_processor(BatchSpanProcessor(ReportingExporter(OTLPSpanExporter())))
     # Other libraries' spans in handlers go the same way.
     api.set_tracer_provider(provider)

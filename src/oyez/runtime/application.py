@@ -1,6 +1,7 @@
 """The application of one namespace: it admits clients, handles their commands and calls the system's hooks."""
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
@@ -96,12 +97,25 @@ class NamespaceApplication(Application):
     async def connect(self, socket: Socket, auth: Any) -> None:
         """Admit a client: its identity, its expiry and its first rooms. Raises RefusedError."""
         self._entering.begin(socket)
+        given = auth if isinstance(auth, dict) else {}
         try:
-            await self._connect(socket, auth if isinstance(auth, dict) else {})
+            if self._tracing is None:
+                await self._connect(socket, given)
+            else:
+                await self._connect_traced(self._tracing, socket, given)
         except RefusedError as refused:
             if self._hooks.refused and not is_temporary(refused):
                 refused.fields |= list_fields(self._hooks.refused(socket.handshake, refused))
             raise
+
+    async def _connect_traced(self, tracing: Tracing, socket: Socket, auth: Mapping[str, Any]) -> None:
+        """`_connect` as a trace of its own."""
+        place = f"{self.system}{self._access.namespace.name}"
+        describe = partial(self._describe_span, "connect", socket.connection.public_id, "", "")
+        with within(tracing.start(f"connect {place}", "server", describe, "")) as span:
+            await self._connect(socket, auth)
+            if tracing.shows_users:
+                span.set("enduser.id", socket.user_id)
 
     async def _connect(self, socket: Socket, auth: Mapping[str, Any]) -> None:
         socket.set_age(self._context.versions.find(auth, socket.handshake.query))
@@ -201,25 +215,33 @@ class NamespaceApplication(Application):
         data, trace = split_trace(event.data)
         if trace:
             event = msgspec.structs.replace(event, data=data)
-        system, namespace = self.system, self._access.namespace.name
-        attributes: dict[str, str | int | bool] = {
-            "messaging.system": "oyez",
-            "messaging.operation.name": "command",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": f"{system}{namespace}",
-            "oyez.system": system,
-            "oyez.command": event.name,
-            "oyez.connection": client.connection_id,
-        }
-        if tracing.shows_users:
-            attributes["enduser.id"] = client.identity.subject
-        span = tracing.start(f"command {event.name}", "server", attributes, trace, trusted=False)
-        with span.active():
-            running = self._handle(client, event, handler, run, began)
+        elif (passed := tracing.pass_by()) is not None:
+            # Most commands: nothing is described that nobody will see.
+            running = passed.run(self._handle, client, event, handler, run, began)
+            return None if running is None else _finish_traced(passed, running)
+        subject = client.identity.subject
+        describe = partial(self._describe_span, "command", client.connection_id, event.name, subject)
+        span = tracing.start(f"command {event.name}", "server", describe, trace, trusted=False)
+        running = span.run(self._handle, client, event, handler, run, began)
         if running is None:
             span.end()
             return None
         return _finish_traced(span, running)
+
+    def _describe_span(self, operation: str, connection: str, command: str, user: str) -> dict[str, str | int | bool]:
+        attributes: dict[str, str | int | bool] = {
+            "messaging.system": "oyez",
+            "messaging.operation.name": operation,
+            "messaging.operation.type": "process",
+            "messaging.destination.name": f"{self.system}{self._access.namespace.name}",
+            "oyez.system": self.system,
+            "oyez.connection": connection,
+        }
+        if command:
+            attributes["oyez.command"] = command
+        if user and self._tracing is not None and self._tracing.shows_users:
+            attributes["enduser.id"] = user
+        return attributes
 
     def _find(self, client: Client, name: str) -> CommandHandler | None:
         """The command of that name in the client's version."""

@@ -431,22 +431,29 @@ class Publisher:
 def start_publishing(tracing: Tracing, contract: Contract, entries: Sequence[Entry], origin: str) -> Span:
     """Begin the span of the publication of `entries`, as a part of the active span."""
     names = {entry.name for entry in entries if not entry.control}
+    name = names.pop() if len(names) == 1 else ""
     place = f"{contract.name}{contract.find_declared(entries[0].namespace)}" if entries else contract.name
+    describe = partial(_describe_publishing, contract.name, place, name, entries, origin)
+    return tracing.start(f"publish {name or place}", "producer", describe)
+
+
+def _describe_publishing(
+    system: str, place: str, name: str, entries: Sequence[Entry], origin: str
+) -> dict[str, str | int | bool]:
     attributes: dict[str, str | int | bool] = {
         "messaging.system": "oyez",
         "messaging.operation.name": "publish",
         "messaging.operation.type": "send",
         "messaging.destination.name": place,
-        "oyez.system": contract.name,
+        "oyez.system": system,
         "oyez.origin": origin,
         "oyez.rooms": sum(len(entry.rooms) for entry in entries),
     }
     if len(entries) > 1:
         attributes["messaging.batch.message_count"] = len(entries)
-    name = names.pop() if len(names) == 1 else ""
     if name:
         attributes["oyez.event"] = name
-    return tracing.start(f"publish {name or place}", "producer", attributes)
+    return attributes
 
 
 def add_trace(entries: list[Entry], trace: str) -> list[Entry]:
