@@ -21,13 +21,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 
-from oyez.client import Publisher, connect
+from oyez.client import ConnectRefused, Publisher, connect
 from oyez.contract import Backend, Command, Contract, Payload
 from oyez.logger import build_formatter, get_logger
 from oyez.ops import traces
-from oyez.ops.traces import CLIENT_TRACES, OpenTelemetry, ReportingExporter
+from oyez.ops.traces import CLIENT_TRACES, OpenTelemetry, ReportingExporter, TraceIds
 from oyez.service.app import Oyez
 from oyez.service.outbox.transaction import Transaction
 from oyez.service.system import Services, System, SystemServices
@@ -141,7 +141,7 @@ class Recorder:
 
     def __init__(self, sampler: Sampler | None = None, **options: Any) -> None:
         self.exporter = InMemorySpanExporter()
-        provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+        provider = TracerProvider(sampler=sampler, shutdown_on_exit=False, id_generator=TraceIds())
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.tracing = OpenTelemetry(provider, **options)
 
@@ -381,6 +381,46 @@ async def test_what_is_not_recorded_is_not_stored(tmp_path: Path) -> None:
         await recorder.expect("deliver note")
     assert [bool(entry.trace) for entry in stored] == [False, False, True]
     assert {trace_of(span) for span in recorder.spans} == {ID}
+
+
+async def test_a_back_end_learns_that_a_trace_is_not_recorded(tmp_path: Path) -> None:
+    recorder = Recorder(ParentBased(ALWAYS_OFF))
+    async with open_depot(tmp_path, [recorder]) as depot, depot.connect() as ada:
+        assert (await ada.call("pack"))["ok"]
+        begun = await depot.backend.next_request("command")
+        assert (await ada.call("pack", {"traceparent": PARENT[:-1] + "0"}))["ok"]
+        continued = await depot.backend.next_request("command", 2)
+    version, trace, _, flags = begun.headers["traceparent"].split("-")
+    assert (version, trace, flags) == ("00", begun.body["trace"], "00")
+    version, trace, _, flags = continued.headers["traceparent"].split("-")
+    assert (version, trace, flags) == ("00", ID, "00")
+    assert not recorder.spans
+
+
+async def test_a_share_of_the_traces_is_recorded_as_the_sampler_says(tmp_path: Path) -> None:
+    sampler = TraceIdRatioBased(0.5)
+    recorder = Recorder(ParentBased(sampler))
+    async with open_depot(tmp_path, [recorder]) as depot, depot.connect() as ada:
+        for _ in range(100):
+            await ada.call("write", {"breaks": 1})
+    recorded = {span.context.trace_id for span in recorder.find("command write")}
+    # The chance of fewer or more is one in ten million.
+    assert 24 <= len(recorded) <= 76
+    assert all(trace_id & sampler.TRACE_ID_LIMIT < sampler.bound for trace_id in recorded)
+
+
+async def test_a_connect_is_a_trace_of_its_own(tmp_path: Path) -> None:
+    async with open_depot(tmp_path) as depot:
+        (recorder,) = depot.recorders
+        async with depot.connect():
+            accepted = await recorder.expect("connect depot/")
+        with pytest.raises(ConnectRefused):
+            async with connect(depot.nodes[0].url, path="/depot/socket.io/", auth={"token": "forged"}):
+                pass
+        refused = await recorder.expect("connect depot/", lambda span: span is not accepted)
+    assert accepted.parent is None
+    assert "enduser.id" not in (accepted.attributes or {})
+    assert (refused.attributes or {})["oyez.code"] == "token_invalid"
 
 
 async def test_clients_cannot_have_everything_recorded(tmp_path: Path) -> None:
