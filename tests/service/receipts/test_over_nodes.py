@@ -64,6 +64,18 @@ async def test_a_live_event_is_acknowledged_by_official_clients(pair: Pair) -> N
     assert (page["event"], page["rooms"], page["unknownRooms"]) == ("arrived", ["customer:ada"], [])
 
 
+async def test_python_socketio_acknowledges_by_itself(pair: Pair) -> None:
+    """Its handlers get no function to call: the client acknowledges what a handler has returned."""
+    auth = {"token": pair.there.token("gil")}
+    async with py_client.connect(
+        pair.there.url, path="/parcels/socket.io/", auth=auth, transports=["websocket"]
+    ) as gil:
+        position = await publish(pair, "arrived", {"customerId": "gil", "parcel": "p-4"})
+        assert await gil.expect_event("arrived") == [{"customerId": "gil", "parcel": "p-4"}]
+        page = await find(pair, position, is_acknowledged(1))
+    assert [(one["user"], one["replayed"]) for one in page["receipts"]] == [("gil", None)]
+
+
 async def test_an_event_that_was_missed_is_acknowledged_after_its_replay(pair: Pair) -> None:
     eve = await connect(pair, "eve", here=False, answers=ACKNOWLEDGES)
     await eve.cut()
