@@ -64,6 +64,11 @@ async def bid(client: JsClient, lot_id: str, amount: float) -> Any:
     return await client.call("bid:place", {"lotId": lot_id, "amount": amount})
 
 
+async def place_bid(client: JsClient, lot_id: str, amount: float) -> None:
+    placed = await bid(client, lot_id, amount)
+    assert placed["success"], placed
+
+
 async def expect_watchers(client: JsClient, *numbers: int) -> None:
     """The next numbers of watchers, whatever else happens."""
     for number in numbers:
@@ -200,7 +205,7 @@ async def test_a_guest_signs_in_while_it_watches(pair: Pair) -> None:
     assert await other.expect_event("lot:price") == [140]
     dan = await pair.connect(pair.there, "dan", role="bidder")
     await watch(dan, lot_id)
-    assert (await bid(dan, lot_id, 150))["success"]
+    await place_bid(dan, lot_id, 150)
     # The room of the user, which the guest was not in.
     assert await guest.expect_event("lot:outbid") == [{"lotId": lot_id, "amount": 150}]
     # The user is as many watchers as the guest was.
@@ -216,11 +221,11 @@ async def test_a_user_who_signed_in_receives_what_it_missed_when_it_signs_in_aga
     await watch(lee, lot_id)
     token = {"token": pair.here.token("kim", "bidder")}
     assert await kim.call("auth", token) == {"success": True}
-    assert (await bid(kim, lot_id, 110))["success"]
+    await place_bid(kim, lot_id, 110)
     await kim.expect_event("lot:bids")
     kim.take_events()
     await kim.cut()
-    assert (await bid(lee, lot_id, 120.5))["success"]
+    await place_bid(lee, lot_id, 120.5)
     await kim.expect("connect")
     assert await kim.call("auth", token) == {"success": True}
     assert await kim.expect_event("lot:outbid") == [{"lotId": lot_id, "amount": 120.5}]
@@ -237,12 +242,12 @@ async def test_a_connection_that_was_cut_misses_nothing(pair: Pair, user: str | 
     await expect_watchers(gus, 1)
     await watch(watcher, lot_id)
     await expect_watchers(watcher, 2)
-    assert (await bid(gus, lot_id, 110))["success"]
+    await place_bid(gus, lot_id, 110)
     await watcher.expect_event("lot:bids")
     watcher.take_events()
     await watcher.cut()
-    assert (await bid(gus, lot_id, 120))["success"]
-    assert (await bid(gus, lot_id, 130.5))["success"]
+    await place_bid(gus, lot_id, 120)
+    await place_bid(gus, lot_id, 130.5)
     assert await sue.call("lot:close", {"lotId": lot_id}) == {"success": True}
     assert (await watcher.expect("connect"))["recovered"]
     await watcher.expect_event("oyez:recovery")
@@ -303,7 +308,7 @@ async def test_the_watchers_of_a_killed_process_have_left(tmp_path: Path, valkey
         # One guest recovers at the other process: the same guest, who missed nothing and is still a watcher.
         ian = await pair.connect(pair.here, "ian", role="bidder")
         await watch(ian, lot_id)
-        assert (await bid(ian, lot_id, 130.5))["success"]
+        await place_bid(ian, lot_id, 130.5)
         again = connect(pair.here.url, path="/auction/socket.io/", auth=lost.recovery, transports=["websocket"])
         async with again as back:
             assert back.sid == lost.sid
