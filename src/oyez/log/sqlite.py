@@ -35,6 +35,8 @@ FOREVER = 2.0**62
 FIND_ENTRIES = "SELECT number, coalesce(CAST(entry AS BLOB), x'') FROM entries"
 """The cast returns bytes for a column of any type, because one flipped bit can change the type to text or NULL."""
 FIND_RECORD = "SELECT value, ends FROM records WHERE key = ?"
+PUT_ENTRY = "INSERT INTO entries VALUES (NULL, ?, NULL, ?)"
+"""Without a number: SQLite gives the entry the number after that of the last one."""
 PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
 DELETE_RECORD = "DELETE FROM records WHERE key = ? RETURNING value, ends"
 NEW_EPOCH = "The log has lost entries: a new epoch has begun."
@@ -127,7 +129,12 @@ class SqliteLog:
         encoded = [(entry, encode_entry(entry)) for entry in entries]
         if not encoded:
             return []
-        numbers, stored = await self._file.transact(partial(self._store, encoded, checkpoint))
+        entry, body = encoded[0]
+        if len(encoded) == 1 and checkpoint is None and not entry.key and self._untrimmed < TRIM_EVERY:
+            number = await self._file.use(partial(self._store_one, body))
+            numbers, stored = [number], [(number, entry)]
+        else:
+            numbers, stored = await self._file.transact(partial(self._store, encoded, checkpoint))
         if stored:
             self._publish(stored)
         return [f"{self._epoch}.{number}" for number in numbers]
@@ -224,6 +231,13 @@ class SqliteLog:
         return row[0] if row is not None and row[1] > self._clock() else None
 
     # Storing and finding.
+
+    def _store_one(self, body: bytes, db: sqlite3.Connection) -> int:
+        """`_store` for one entry without a key: a single statement, which is a transaction of its own. Its number."""
+        number = db.execute(PUT_ENTRY, (self._clock(), body)).lastrowid
+        assert number is not None
+        self._untrimmed += 1
+        return number
 
     def _store(
         self, encoded: Encoded, checkpoint: Checkpoint | None, db: sqlite3.Connection

@@ -10,6 +10,7 @@ file again.
 """
 
 import asyncio
+import os
 import secrets
 import sqlite3
 import time
@@ -75,6 +76,7 @@ class SqliteFile:
         self, path: Path, *, max_bytes: int, sync: Sync, boot: Callable[[], str], on_open: Callable[[bool, int], None]
     ) -> None:
         self.path = path
+        self._name = str(path)
         self.epoch = ""
         self._max_bytes = max_bytes
         self._sync = sync
@@ -129,7 +131,7 @@ class SqliteFile:
             raise LogUnavailableError("The log is closed; nothing was stored. Publish to a running server.")
         try:
             db = self._connect()
-            changes = db.total_changes
+            changes = db.total_changes if self._failing else 0
             result = work(db)
         except SettingsError as error:
             # A process that is already running cannot end because of it; `SqliteLog.open` raises it at the start.
@@ -193,9 +195,12 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         """The connection to the file that is at the path now."""
         if self._db is not None:
-            with suppress(FileNotFoundError):
-                if _identify(self.path) == self._identity:
+            try:
+                found = os.stat(self._name)
+                if (found.st_dev, found.st_ino) == self._identity:
                     return self._db
+            except FileNotFoundError:
+                pass
             self._disconnect()
             logger.error("the log's file was removed or replaced", file=str(self.path))
         created = not self.path.exists()

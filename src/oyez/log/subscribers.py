@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextvars import copy_context
 
 from oyez.log.log import Deliver, Entry
 
@@ -21,48 +22,84 @@ class Subscribers:
 
         The subscription starts before the first `await`.
         """
-        subscriber = _Subscriber(waiting)
+        if self.closed:
+            return
+        subscriber = _Subscriber(deliver, waiting)
         self._subscribers.add(subscriber)
         try:
-            while not self.closed:
-                await subscriber.woken.wait()
-                subscriber.woken.clear()
-                # Deliver the entries of one iteration together, so that each socket needs one system call.
-                batch, subscriber.waiting = subscriber.waiting, []
-                if batch:
-                    deliver(batch)
-                if subscriber.failure is not None:
-                    raise subscriber.failure
+            await subscriber.end
         finally:
             self._subscribers.discard(subscriber)
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Queue `entries` for all subscribers; each delivers them in the next iteration of the loop."""
         for subscriber in self._subscribers:
-            # After a failure, entries between the queued ones and `entries` may be missing.
-            if subscriber.failure is None:
-                subscriber.waiting.extend(entries)
-                subscriber.woken.set()
+            subscriber.add(entries)
 
     def fail(self, failure: Exception) -> None:
         """All subscribers deliver their queued entries and then raise `failure`."""
         for subscriber in self._subscribers:
-            subscriber.failure = failure
-            subscriber.woken.set()
+            subscriber.fail(failure)
 
     def close(self) -> None:
         """All subscribers deliver their queued entries and then end."""
         self.closed = True
-        self.publish(())
+        for subscriber in self._subscribers:
+            subscriber.close()
 
 
 class _Subscriber:
     """One subscriber, with the entries that have not been delivered to it yet."""
 
-    __slots__ = ("failure", "waiting", "woken")
+    __slots__ = ("_closed", "_context", "_deliver", "_failure", "_loop", "_scheduled", "_waiting", "end")
 
-    def __init__(self, waiting: Iterable[Entry]) -> None:
-        self.waiting = list(waiting)
-        self.failure: Exception | None = None
-        self.woken = asyncio.Event()
-        self.woken.set()
+    def __init__(self, deliver: Deliver, waiting: Iterable[Entry]) -> None:
+        self._deliver = deliver
+        self._waiting = list(waiting)
+        self._failure: Exception | None = None
+        self._closed = False
+        self._scheduled = False
+        self._loop = asyncio.get_running_loop()
+        # Entries are delivered in the context of the subscriber, and not in that of their publisher.
+        self._context = copy_context()
+        self.end: asyncio.Future[None] = self._loop.create_future()
+        """Done when the subscription ends."""
+        if self._waiting:
+            self._schedule()
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        # After a failure, entries between the queued ones and `entries` may be missing.
+        if entries and self._failure is None:
+            self._waiting.extend(entries)
+            self._schedule()
+
+    def fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._schedule()
+
+    def close(self) -> None:
+        self._closed = True
+        self._schedule()
+
+    def _schedule(self) -> None:
+        # No task waits for entries: waking it would cost more than delivering one of them.
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush, context=self._context)
+
+    def _flush(self) -> None:
+        """Deliver the entries of one iteration together, so that each socket needs one system call."""
+        self._scheduled = False
+        if self.end.done():
+            return
+        batch, self._waiting = self._waiting, []
+        try:
+            if batch:
+                self._deliver(batch)
+        except BaseException as error:
+            self.end.set_exception(error)
+            return
+        if self._failure is not None:
+            self.end.set_exception(self._failure)
+        elif self._closed:
+            self.end.set_result(None)

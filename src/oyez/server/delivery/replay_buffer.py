@@ -70,7 +70,9 @@ class ReplayBuffer:
         """Record the position of an entry that is not kept. A volatile entry has none."""
         if entry.position is None:
             return
-        epoch, number = split_position(entry.position)
+        # The log has made the position, so it is valid.
+        epoch, _, text = entry.position.partition(".")
+        number = int(text)
         if epoch != self._epoch:
             self.start_after(f"{epoch}.{number - 1}")
         self._last, self.position = number, entry.position
@@ -142,9 +144,17 @@ def _collect(
 
 
 def _places(entry: Entry) -> list[tuple[str, str]]:
-    return [(entry.namespace, room) for room in dict.fromkeys(entry.rooms or ("",))]
+    rooms = entry.rooms
+    if len(rooms) > 1:
+        return [(entry.namespace, room) for room in dict.fromkeys(rooms)]
+    return [(entry.namespace, rooms[0] if rooms else "")]
 
 
 def _memory(message: EventFrames) -> int:
     entry = message.entry
-    return len(entry.data) + sum(map(len, entry.rooms)) + sum(map(len, entry.excluded)) + ENTRY_OVERHEAD
+    size = len(entry.data) + ENTRY_OVERHEAD
+    for room in entry.rooms:
+        size += len(room)
+    for room in entry.excluded:
+        size += len(room)
+    return size
