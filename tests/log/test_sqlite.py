@@ -4,19 +4,23 @@
 import asyncio
 import os
 import resource
+import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
+from oyez.concurrency.unix_folder import UnixFolder
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log import sqlite, sqlite_file
-from oyez.log.local_bus import MAX_MESSAGE_BYTES
+from oyez.log.entry_codec import decode_stored, encode_entry, encode_stored
+from oyez.log.local_bus import MAX_MESSAGE_BYTES, MAX_SENT_BYTES
 from oyez.log.log import epoch_of
 from oyez.log.sqlite import SqliteLog
 from oyez.log.sqlite_file import FORMATS, SqliteFile
@@ -149,6 +153,65 @@ async def test_others_are_woken_and_not_left_to_the_watch(open_node: Open, monke
         for number in range(50):
             await here.append([entry(number)])
             await heard.wait_for(number + 1)
+
+
+async def test_short_and_long_appends_reach_others_in_their_order(
+    open_node: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short ones are sent; those that are too long for a message are read from the file."""
+    monkeypatch.setattr(sqlite, "WATCH_INTERVAL", 1_000.0)
+    here, there = await open_node(), await open_node()
+    async with tailing(there) as heard:
+        for number in range(0, 60, 3):
+            await here.append([entry(number)])
+            await here.append([replace(entry(number + 1), data=b'["x","%b"]' % (b"x" * MAX_SENT_BYTES))])
+            await here.append([entry(number + 2)])
+            if number % 9 == 0:
+                await asyncio.sleep(0)
+        await heard.wait_for(60)
+        epoch = epoch_of(await here.position())
+        assert [kept.position for kept in heard.entries] == [f"{epoch}.{number}" for number in range(1, 61)]
+        # Each is the one that the file holds at its position.
+        assert heard.entries == await here.read(f"{epoch}.0", "/", frozenset(), 100)
+
+
+async def test_a_peer_of_an_earlier_version_is_only_woken(path: Path, open_node: Open) -> None:
+    """It would take a stored entry in a message for a volatile one, and deliver it twice."""
+    folder = UnixFolder(path.with_suffix(".peers"))
+    with (
+        closing(folder),
+        folder.bind("0123456789abcdef", socket.SOCK_DGRAM) as old,
+        folder.bind("e-0123", socket.SOCK_DGRAM) as new,
+    ):
+        here = await open_node()
+        await here.append([entry(1)])
+        assert await read_messages(old) == []
+        (message,) = await read_messages(new)
+        assert decode_stored(message) == (epoch_of(await here.position()), 1, [encode_entry(entry(1))])
+
+
+async def test_sent_entries_that_do_not_come_next_are_read_from_the_file(path: Path, open_node: Open) -> None:
+    here = await open_node()
+    epoch = epoch_of(await here.position())
+    async with tailing(here) as heard:
+        await here.append([entry(1)])
+        await heard.wait_for(1)
+        folder = UnixFolder(path.with_suffix(".peers"))
+        (name,) = folder.names()
+        with closing(folder), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+            for wrong in ((epoch, 1), (epoch, 5), ("another", 2)):
+                peer.sendto(
+                    msgspec.msgpack.encode([encode_stored(*wrong, [encode_entry(entry(9))])]), folder.path(name)
+                )
+        await here.append([entry(2)])
+        assert numbers(await heard.wait_for(2)) == [1, 2]
+
+
+async def read_messages(peer: socket.socket) -> list[bytes]:
+    """The messages of the next datagram that is no announcement."""
+    while not (datagram := await asyncio.get_running_loop().sock_recv(peer, 200_000)):
+        pass
+    return msgspec.msgpack.decode(datagram, type=list[bytes])
 
 
 async def test_a_wake_up_that_is_lost_is_made_up_for(

@@ -7,6 +7,7 @@ its last five bytes, which have always been the checksum. So during a rolling up
 of the other.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
@@ -53,7 +54,11 @@ class _Trailers(dict[str, bytes]):
         return trailer
 
 
+STORED = b"\xc1"
+"""The first byte of stored entries that are sent to other processes. No stored entry begins with it."""
+
 _encode = msgspec.msgpack.Encoder().encode
+_decode_stored = msgspec.msgpack.Decoder(tuple[str, int, list[bytes]]).decode
 _decode = msgspec.msgpack.Decoder(_StoredEntry).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _trailers = _Trailers()
@@ -101,6 +106,16 @@ def decode_entry(encoded: bytes, position: str | None = None) -> Entry:
         binary=_read_spans(trailer[1]) if type(trailer) is list and len(trailer) > 2 else (),
         trace=str(trailer[2]) if type(trailer) is list and len(trailer) > 3 else "",
     )
+
+
+def encode_stored(epoch: str, first: int, entries: Sequence[bytes]) -> bytes:
+    """Entries that the log has stored one after the other, the first one with the number `first`, as a message."""
+    return STORED + _encode((epoch, first, entries))
+
+
+def decode_stored(message: bytes) -> tuple[str, int, list[bytes]]:
+    """The epoch, the first number and the entries of such a message. Raises msgspec.MsgspecError."""
+    return _decode_stored(memoryview(message)[1:])
 
 
 def _read_spans(trailed: Any) -> Spans:

@@ -2,7 +2,7 @@
 
 Every process has a UNIX datagram socket with a name of its own in one folder. If a process has ended, its socket
 refuses datagrams; a process that sends to it removes its name. Messages may get lost, so durable events must not depend
-on them.
+on them: a stored entry is sent with its position, and a process that misses one reads it from the log.
 """
 
 import asyncio
@@ -22,13 +22,21 @@ MAX_WAITING_BYTES = 1_000_000
 """Bytes of messages that wait for one peer that does not read, to limit memory. Further messages are dropped."""
 RETRY_SECONDS = 0.005
 """Seconds until a datagram is sent again to a peer whose socket is full: by default Linux queues only ten datagrams."""
+MAX_SENT_BYTES = 50_000
+"""Bytes of the stored entries of one append that are sent to peers. Peers read larger appends from the log."""
+READS_ENTRIES = "e-"
+"""The first characters of the name of a process that reads stored entries from messages. Earlier versions have other
+names: they are only woken, because during a rolling upgrade both share a log."""
 _ANNOUNCEMENT = b""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class LocalBus:
-    """This process's socket. `on_messages` is called with the messages of each datagram; with none for a wake-up."""
+    """This process's socket. `on_messages` is called with the messages of each datagram; with none for a wake-up.
+
+    Each message is a volatile entry, or stored entries.
+    """
 
     def __init__(self, folder: Path, on_messages: Callable[[Sequence[bytes]], None]) -> None:
         self._folder = folder
@@ -43,7 +51,7 @@ class LocalBus:
     def open(self) -> None:
         """Bind the socket and find peers. Raises OSError for a bad folder, SettingsError for a long path."""
         # Not in `__init__`: forks of one process must not have the same name.
-        self._name = secrets.token_hex(8)
+        self._name = READS_ENTRIES + secrets.token_hex(8)
         self._sockets = sockets = UnixFolder(self._folder)
         try:
             self._socket = sockets.bind(self._name, socket.SOCK_DGRAM)
@@ -77,11 +85,13 @@ class LocalBus:
         names = [name for name in self._sockets.names() if name != self._name]
         self._peers = {name: self._peers.get(name) or _Waiting() for name in names}
 
-    def wake(self) -> None:
-        """Notify all peers that the log has new entries."""
+    def notify(self, stored: bytes) -> None:
+        """Notify all peers that the log has new entries: by the message `stored`, if it is short enough."""
         if self._peers:
-            for waiting in self._peers.values():
-                waiting.wake = True
+            short = len(stored) <= MAX_SENT_BYTES
+            for name, waiting in self._peers.items():
+                if not short or not name.startswith(READS_ENTRIES) or not waiting.add(stored):
+                    waiting.wake = True
             self._flush_soon()
 
     def send(self, message: bytes) -> None:
@@ -104,11 +114,10 @@ class LocalBus:
         full = False
         for name, waiting in tuple(self._peers.items()):
             while waiting.wake or waiting.messages:
+                # A wake-up has no messages, and comes after those that wait.
                 taken = waiting.count_of(MAX_MESSAGE_BYTES)
                 if not self._send(name, _encode(waiting.messages[:taken])):
-                    # The peer's socket has datagrams, so the peer will read the log anyway: no wake-up is needed.
-                    waiting.wake = False
-                    full = full or bool(waiting.messages)
+                    full = True
                     break
                 waiting.remove(taken)
         if full and self._loop is not None:
@@ -151,10 +160,13 @@ class _Waiting:
         self.messages: list[bytes] = []
         self.size = 0
 
-    def add(self, message: bytes) -> None:
-        if self.size + len(message) <= MAX_WAITING_BYTES:
-            self.messages.append(message)
-            self.size += len(message)
+    def add(self, message: bytes) -> bool:
+        """False if too much waits already: then the peer loses the message."""
+        if self.size + len(message) > MAX_WAITING_BYTES:
+            return False
+        self.messages.append(message)
+        self.size += len(message)
+        return True
 
     def count_of(self, most: int) -> int:
         """The number of messages, from the first on, that together have at most `most` bytes."""
@@ -166,6 +178,7 @@ class _Waiting:
         return len(self.messages)
 
     def remove(self, count: int) -> None:
-        self.wake = False
+        """The first `count` messages have been sent; if there were none, a wake-up."""
+        self.wake = self.wake and count > 0
         self.size -= sum(map(len, self.messages[:count]))
         del self.messages[:count]

@@ -1,7 +1,8 @@
 """The log in a SQLite file: durable, and shared by all processes of one machine (`sqlite_file.py`).
 
-Entries that this process stores go to its own subscribers directly; other processes are notified over the local bus and
-read the file. A notification may get lost, so the file is also checked once in WATCH_INTERVAL seconds.
+Entries that this process stores go to its own subscribers directly, and over the local bus to the other processes.
+Those read the file if an entry is missing. A message may get lost, so the file is also checked once in WATCH_INTERVAL
+seconds.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 
 from oyez.errors import LogUnavailableError, SettingsError
 from oyez.log.damage import Damage
-from oyez.log.entry_codec import encode_entry
+from oyez.log.entry_codec import STORED, decode_stored, encode_entry, encode_stored
 from oyez.log.local_bus import LocalBus
 from oyez.log.log import Checkpoint, Deliver, Entry, Examination, epoch_of, split_position
 from oyez.log.page_cache import PAGE, PageCache, Row
@@ -43,6 +44,8 @@ NEW_EPOCH = "The log has lost entries: a new epoch has begun."
 
 Encoded = Sequence[tuple[Entry, bytes]]
 """Entries with their stored form."""
+Stored = tuple[int, Entry, bytes]
+"""An entry that was just stored, with its number and its stored form."""
 
 
 class SqliteLog:
@@ -132,7 +135,7 @@ class SqliteLog:
         entry, body = encoded[0]
         if len(encoded) == 1 and checkpoint is None and not entry.key and self._untrimmed < TRIM_EVERY:
             number = await self._file.use(partial(self._store_one, body))
-            numbers, stored = [number], [(number, entry)]
+            numbers, stored = [number], [(number, entry, body)]
         else:
             numbers, stored = await self._file.transact(partial(self._store, encoded, checkpoint))
         if stored:
@@ -241,12 +244,12 @@ class SqliteLog:
 
     def _store(
         self, encoded: Encoded, checkpoint: Checkpoint | None, db: sqlite3.Connection
-    ) -> tuple[list[int], list[tuple[int, Entry]]]:
+    ) -> tuple[list[int], list[Stored]]:
         """The number of every entry, and the entries that were not stored before."""
         now = self._clock()
         last = find_last(db)
         numbers: list[int] = []
-        stored: list[tuple[int, Entry]] = []
+        stored: list[Stored] = []
         rows: list[tuple[int, float, str | None, bytes]] = []
         keyed: dict[str, int] = {}
         for entry, body in encoded:
@@ -254,7 +257,7 @@ class SqliteLog:
             if number is None:
                 number = last + len(rows) + 1
                 rows.append((number, now, entry.key or None, body))
-                stored.append((number, entry))
+                stored.append((number, entry, body))
                 if entry.key:
                     keyed[entry.key] = number
             numbers.append(number)
@@ -322,14 +325,15 @@ class SqliteLog:
 
     # Publishing.
 
-    def _publish(self, stored: Sequence[tuple[int, Entry]]) -> None:
-        """Publish entries that this process has just stored to its subscribers, and notify the other processes."""
+    def _publish(self, stored: Sequence[Stored]) -> None:
+        """Publish entries that this process has just stored to its subscribers, and send them to other processes."""
         assert self._bus is not None
-        self._bus.wake()
+        first = stored[0][0]
+        self._bus.notify(encode_stored(self._epoch, first, [body for _, _, body in stored]))
         if self._subscribers:
-            if stored[0][0] == self._published + 1:
+            if first == self._published + 1:
                 epoch = self._epoch
-                self._subscribers.publish([replace(entry, position=f"{epoch}.{number}") for number, entry in stored])
+                self._subscribers.publish([replace(entry, position=f"{epoch}.{number}") for number, entry, _ in stored])
                 self._published = stored[-1][0]
             else:
                 self._publish_new()
@@ -352,9 +356,26 @@ class SqliteLog:
             asyncio.get_running_loop().call_soon(self._publish_new)
 
     def _receive(self, messages: Sequence[bytes]) -> None:
-        """Called when another process has stored entries or has sent volatile ones."""
-        self._publish_new()
-        self._subscribers.publish(self.damage.decode_volatile(list(messages)))
+        """Called when another process has stored entries or has sent volatile ones. Without messages: read the file."""
+        volatile = [message for message in messages if not message.startswith(STORED)]
+        if volatile or not messages:
+            # Earlier versions send no wake-up if they send volatile entries.
+            self._publish_new()
+            self._subscribers.publish(self.damage.decode_volatile(volatile))
+        for message in messages:
+            if message.startswith(STORED):
+                self._publish_sent(message)
+
+    def _publish_sent(self, message: bytes) -> None:
+        """Publish entries that another process has stored and sent: from the file, if they do not come next."""
+        epoch, first, bodies = decode_stored(message)
+        if epoch != self._epoch or first != self._published + 1:
+            self._publish_new()
+        elif self._subscribers:
+            self._published += len(bodies)
+            self._subscribers.publish(
+                [self.damage.decode(body, f"{epoch}.{number}") for number, body in enumerate(bodies, first)]
+            )
 
     async def _run_watch(self) -> None:
         while True:

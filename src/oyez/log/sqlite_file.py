@@ -10,7 +10,6 @@ file again.
 """
 
 import asyncio
-import os
 import secrets
 import sqlite3
 import time
@@ -76,7 +75,6 @@ class SqliteFile:
         self, path: Path, *, max_bytes: int, sync: Sync, boot: Callable[[], str], on_open: Callable[[bool, int], None]
     ) -> None:
         self.path = path
-        self._name = str(path)
         self.epoch = ""
         self._max_bytes = max_bytes
         self._sync = sync
@@ -196,7 +194,7 @@ class SqliteFile:
         """The connection to the file that is at the path now."""
         if self._db is not None:
             try:
-                found = os.stat(self._name)
+                found = self.path.stat()
                 if (found.st_dev, found.st_ino) == self._identity:
                     return self._db
             except FileNotFoundError:
