@@ -38,6 +38,10 @@ SAMPLE_TIME = "2026-01-31T12:00:00Z"
 SKIPPED_REPLY = {"ok", "success", "error", "status"}
 """Fields of an acknowledgement that say whether the command succeeded."""
 
+TYPING = {"Annotated", "Any", "Literal"}
+MSGSPEC = {"Meta", "field"}
+BUILTIN = {"str", "int", "float", "bool"}
+
 VOLATILE = re.compile(r"\bnot (?:be )?stored\b|\bvolatile\b|\bmay be (?:lost|dropped)\b", re.IGNORECASE)
 NEWEST = re.compile(r"\bthe newest (?:one )?counts\b|\bonly the (?:newest|latest)\b|\bvolatile\b", re.IGNORECASE)
 LIMIT = re.compile(r"\b([1-9]\d{0,5}) (?:a|per|every|/) ?(second|minute|hour)\b", re.IGNORECASE)
@@ -167,35 +171,20 @@ class Writer:
 
     def _write_imports(self) -> str:
         used = self.classes.used
-        typing = sorted(used & {"Annotated", "Any", "Literal"})
-        msgspec = sorted(used & {"Meta", "field"})
-        own = sorted(
-            (used - {"Annotated", "Any", "Literal", "Meta", "field", "str", "int", "float", "bool"}) | {"Contract"},
-            key=lambda n: (n.islower(), n),
-        )
-        own += sorted({"own", "member", "role"} & self._functions())
-        own = sorted(dict.fromkeys(own), key=_import_order)
         lines = [docstring(f"The contract of {self.name}, written from {self.source}.", 0)]
-        if typing:
+        if typing := sorted(used & TYPING):
             lines.append(f"from typing import {', '.join(typing)}\n")
-        packages = []
-        if msgspec:
-            packages.append(f"from msgspec import {', '.join(sorted(msgspec, key=_import_order))}\n")
-        packages.append(_import("oyez.contract", own))
-        lines.append("".join(packages))
+        packages = ""
+        if msgspec := sorted(used & MSGSPEC, key=_import_order):
+            packages = f"from msgspec import {', '.join(msgspec)}\n"
+        rules = {self._rule_of(room) for room in self._rooms.rooms.values()} | ({"role"} if self._uses_role else set())
+        own = {"Contract", *rules, *(used - TYPING - MSGSPEC - BUILTIN)}
+        lines.append(packages + _import("oyez.contract", sorted(own, key=_import_order)))
         return "\n".join(lines)
-
-    def _functions(self) -> set[str]:
-        """The functions of rules that the source calls."""
-        names = {"own"} if any(True for room in self._rooms.rooms.values() if self._rule_of(room) == "own") else set()
-        if any(self._rule_of(room) == "member" for room in self._rooms.rooms.values()):
-            names.add("member")
-        if self._uses_role:
-            names.add("role")
-        return names
 
     @staticmethod
     def _rule_of(room: Room) -> str:
+        """The function of the rule of a room."""
         return "own" if is_users(room.pattern) and len(room.placeholders) == 1 else "member"
 
     @property
@@ -471,42 +460,27 @@ class Writer:
     # Handlers.
 
     def _write_handlers(self) -> str:
-        names = sorted(
-            {handler.command for handler in self.handlers}
-            | {
-                h.reply
-                for h in self.handlers
-                if h.reply and h.reply[:1].isupper() and h.reply.isidentifier() and h.reply in self.classes.names
-            }
-        )
-        lines = ['"""The functions that the server calls. Each refuses its command, until you write it."""\n\n']
+        head = '"""The functions that the server calls. Each refuses its command, until you write it."""\n\n'
+        services = "from oyez.service.system import Services, SystemServices\n\n"
+        build = "def build(services: Services) -> SystemServices:\n    return SystemServices("
         if not self.handlers:
-            lines.append("from oyez.service.system import Services, SystemServices\n\n\n")
-            lines.append("def build(services: Services) -> SystemServices:\n    return SystemServices()\n")
-            return "".join(lines)
-        lines.append(
-            "from oyez.errors import RefusedError\nfrom oyez.runtime import Client\n"
-            "from oyez.service.system import Services, SystemServices\n\n"
-        )
-        lines.append(
-            _import(
-                f"{self.package}.contract",
-                sorted([*(name for name in names if name in self.classes.names), NOT_WRITTEN], key=_import_order),
-            )
-        )
-        lines.append("\n\n")
+            return f"{head}{services}\n{build})\n"
+        given = {handler.reply for handler in self.handlers if handler.reply is not None}
+        replies = {name for name in given & self.classes.names if name[:1].isupper()}
+        names = {handler.command for handler in self.handlers} & self.classes.names | replies | {NOT_WRITTEN}
+        imports = _import(f"{self.package}.contract", sorted(names, key=_import_order))
+        functions = ""
         for handler in self.handlers:
-            typed = handler.reply if handler.reply in names else None
-            returns = typed or ("object" if handler.reply else "None")
-            lines.append(f"async def {handler.function}(command: {handler.command}, client: Client) -> {returns}:\n")
-            lines.append(docstring(handler.description))
-            lines.append(f"    raise RefusedError({NOT_WRITTEN})\n\n\n")
+            returns = handler.reply if handler.reply in replies else "object" if handler.reply else "None"
+            functions += (
+                f"async def {handler.function}(command: {handler.command}, client: Client) -> {returns}:\n"
+                f"{docstring(handler.description)}    raise RefusedError({NOT_WRITTEN})\n\n\n"
+            )
         entries = "".join(f"            {handler.command}: {handler.function},\n" for handler in self.handlers)
-        lines.append(
-            "def build(services: Services) -> SystemServices:\n    return SystemServices(\n        handlers={\n"
+        return (
+            f"{head}from oyez.errors import RefusedError\nfrom oyez.runtime import Client\n{services}{imports}\n\n"
+            f"{functions}{build}\n        handlers={{\n{entries}        }}\n    )\n"
         )
-        lines.append(f"{entries}        }}\n    )\n")
-        return "".join(lines)
 
 
 def _function_of(message: Message) -> str:
