@@ -11,78 +11,23 @@ import pytest
 from tools.docs.tables import read
 
 from oyez.client import ConnectFailed, ConnectRefused, connect
-from oyez.contract import Command, Contract, Id, Stamped, anyone, own
-from oyez.errors import FORBIDDEN, RefusedError
 from oyez.logger import set_level
-from oyez.runtime import Client
-from oyez.runtime.http import service_route
 from oyez.service.activity import build_activity_log
 from oyez.service.app import Oyez
-from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Settings
+from tests.service.stall import system
 from tests.support.logged import capture_logs
 from tests.support.shops import Market, serve
 from tests.test_docs import find_blocks
 
 SECRET = "the-payload-that-nobody-logs"
 
-contract = Contract("stall", roles=("buyer",), default_role="buyer")
-root = contract.namespace("/")
-buyer = root.room("buyer:{buyer}", members=own("buyer", claim="sub"), on_connect=True)
-row = root.room("row:{number}", members=anyone(), join="join_row", leave="leave_row")
-
-
-@root.event("sold", to=[buyer.of("buyer"), row], example={"item": "i", "buyer": "ada"})
-class Sold(Stamped):
-    """Something was sold."""
-
-    item: str
-    buyer: Id
-
-
-@root.command("look")
-class Look(Command):
-    """Look at an item."""
-
-    item: str
-
-
-@root.command("steal")
-class Steal(Command):
-    """Is refused."""
-
-
-@root.command("break")
-class Break(Command):
-    """Fails."""
-
-    item: str
-
-
-def build(services: Services) -> SystemServices:
-    def look(command: Look, client: Client) -> None:
-        """Succeeds."""
-
-    def steal(command: Steal, client: Client) -> None:
-        raise RefusedError(FORBIDDEN)
-
-    async def fail(command: Break, client: Client) -> None:
-        raise ZeroDivisionError
-
-    async def answer(request: Any) -> Any:
-        raise ZeroDivisionError
-
-    return SystemServices(
-        handlers={Look: look, Steal: steal, Break: fail},
-        routes=[service_route("/fail", answer, services.authorize)],
-    )
-
 
 @asynccontextmanager
 async def run(path: Path, log_level: str) -> AsyncIterator[tuple[Market, list[dict[str, Any]]]]:
     settings = Settings(port=0, oyez_data=str(path / "data"), shutdown_timeout=5.0, log_level=log_level)
     with capture_logs() as logged:
-        async with serve(Oyez([System(contract=contract, build=build)], settings)) as market:
+        async with serve(Oyez([system], settings)) as market:
             yield market, logged
 
 

@@ -11,8 +11,6 @@ import pytest
 
 from oyez.client import Client as SocketClient
 from oyez.client import ConnectRefused, connect
-from oyez.contract import Command, Contract, Id, Payload, Stamped, anyone, own
-from oyez.errors import FORBIDDEN, RefusedError
 from oyez.observer import (
     AppendReport,
     CommandReport,
@@ -29,11 +27,9 @@ from oyez.observer import (
     SlowClientReport,
 )
 from oyez.protocol.socket_ids import public_id
-from oyez.runtime import Client
 from oyez.service.app import Oyez
-from oyez.service.outbox.transaction import Transaction
-from oyez.service.system import Services, System, SystemServices
 from oyez.settings import Limits, Settings
+from tests.service.stall import Sold, Typing, row, system
 from tests.support.clock import PATIENCE
 from tests.support.logged import capture_logs
 from tests.support.serving import Running
@@ -44,45 +40,6 @@ R = TypeVar("R", bound=Report)
 
 SECRET = "the-payload-that-nobody-reports"
 SENT = {"item": SECRET, "buyer": "ada"}
-
-contract = Contract("stall", roles=("buyer",), default_role="buyer")
-root = contract.namespace("/")
-buyer = root.room("buyer:{buyer}", members=own("buyer", claim="sub"), on_connect=True)
-row = root.room("row:{number}", members=anyone(), join="join_row", leave="leave_row")
-
-
-@root.event("sold", to=[buyer.of("buyer"), row], example={"item": "i", "buyer": "ada"})
-class Sold(Stamped):
-    """Something was sold."""
-
-    item: str
-    buyer: Id
-
-
-@root.event("typing", to=[buyer.of("buyer")], example={"buyer": "ada"}, volatile=True)
-class Typing(Payload):
-    """A buyer is typing."""
-
-    buyer: Id
-
-
-@root.command("look")
-class Look(Command):
-    """Look at an item."""
-
-    item: Id
-
-
-@root.command("buy")
-class Buy(Command):
-    """Buy an item."""
-
-    item: Id
-
-
-@root.command("steal")
-class Steal(Command):
-    """Is refused."""
 
 
 class Recorder(Observer):
@@ -125,27 +82,9 @@ class Failing(Observer):
     connected = joined = left = disconnected = recovered = fail
 
 
-def sell(tx: Transaction, item: str, to: str) -> None:
-    tx.emit(Sold(item=item, buyer=to))
-
-
-def build(services: Services) -> SystemServices:
-    def look(command: Look, client: Client) -> None:
-        """Succeeds at once."""
-
-    async def buy(command: Buy, client: Client) -> None:
-        await services.outbox.run(sell, command.item, client.identity.subject)
-
-    def steal(command: Steal, client: Client) -> None:
-        raise RefusedError(FORBIDDEN)
-
-    return SystemServices(handlers={Look: look, Buy: buy, Steal: steal})
-
-
 @asynccontextmanager
 async def run(path: Path, *observers: Observer, **limits: Any) -> AsyncIterator[Market]:
     settings = Settings(port=0, oyez_data=str(path / "data"), shutdown_timeout=5.0, limits=Limits(**limits))
-    system = System(contract=contract, build=build)
     async with serve(Oyez([system], settings, observers=observers)) as market:
         yield market
 
