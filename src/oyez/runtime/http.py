@@ -42,6 +42,7 @@ from oyez.protocol.socketio import may_be_mended, mend_halves
 from oyez.runtime.awaiting import NotAwaitedError, check_awaited, forgotten
 from oyez.runtime.callers import DONE, ApiCaller, current_caller
 from oyez.server.transports.budget import MemoryBudget
+from oyez.server.types import WHOLE_BODY
 from oyez.settings import Limits
 from oyez.tracing import TRACING, Tracing, read_trace, within
 
@@ -58,6 +59,7 @@ Responder = Callable[[Request], Awaitable[Response]]
 """Answers a request. RefusedError and InvalidDataError become problems."""
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
+_TOO_LONG = "The body is over %d bytes: send less at once."
 TOO_MUCH_INPUT = "The server holds too many unfinished bodies: send this one again later."
 UNFINISHED = "oyez.unfinished"
 """The key of a request's scope that holds the process's budget for unfinished bodies. Without it, none is counted."""
@@ -173,6 +175,11 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 async def read_bytes(request: Request, limits: Limits) -> bytes:
     """The body of `request`, of any type. Raises RefusedError: too_large, slow_body, unavailable."""
     most = limits.max_publish_bytes
+    whole: bytes | None = request.scope.get(WHOLE_BODY)
+    if whole is not None and len(whole) <= most:
+        return whole
+    if whole is not None:
+        raise RefusedError(TOO_LARGE, _TOO_LONG % most)
     budget: MemoryBudget | None = request.scope.get(UNFINISHED)
     body = bytearray()
     given_up = False
@@ -188,7 +195,7 @@ async def read_bytes(request: Request, limits: Limits) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most:
-                    raise RefusedError(TOO_LARGE, f"The body is over {most} bytes: send less at once.")
+                    raise RefusedError(TOO_LARGE, _TOO_LONG % most)
                 if budget is not None:
                     budget.hold(request, len(body), give_up)
     except TimeoutError:
@@ -283,7 +290,7 @@ def _check_address(request: Request) -> None:
     which PostgreSQL cannot hold.
     """
     for part in (request.scope.get("raw_path") or b"", request.scope["query_string"]):
-        text = unquote_to_bytes(part)
+        text = unquote_to_bytes(part) if b"%" in part else part
         try:
             text.decode()
         except UnicodeDecodeError as error:

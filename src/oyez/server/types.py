@@ -9,6 +9,9 @@ import msgspec
 KEPT_HEADERS = ("authorization", "cookie", "origin", "user-agent")
 """Request headers that are kept in memory as long as the client is connected."""
 
+WHOLE_BODY = "oyez.body"
+"""The key of a request's scope that holds the whole body, if it came with the head: nothing is left to wait for."""
+
 _MAPPED = bytes(10) + b"\xff\xff"
 """Prefix of an IPv6 address that stands for an IPv4 address, as a server that listens on both receives it."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from oyez.client import Client, ConnectFailed, connect
 from oyez.errors import LogUnavailableError
+from oyez.log.local_bus import MAX_SENT_BYTES
 from oyez.log.log import Checkpoint, Deliver, Entry, split_position
 from oyez.log.memory import MemoryLog
 from oyez.log.sqlite import SqliteLog
@@ -690,7 +691,8 @@ async def test_a_damaged_entry_costs_only_the_clients_that_may_have_missed_it(
     tmp_path: Path, js: JsDriver, restarted: bool
 ) -> None:
     path = tmp_path / "log.sqlite"
-    spoiled = Entry(namespace="/", rooms=("elsewhere",), data=b'["news","spoiled"]')
+    # Too long for a message between processes, so the running server reads it from the file.
+    spoiled = Entry(namespace="/", rooms=("elsewhere",), data=b'["news","spoiled%b"]' % (b"x" * MAX_SENT_BYTES))
     other = DamagingLog(path)
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(serve(log=SqliteLog(path)))

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -17,6 +16,7 @@ from oyez.protocol.http_framing import Field, Head
 from oyez.server.cluster.signing import ClientAddress
 from oyez.server.http.guard import add_defences
 from oyez.server.http.refusals import UNAVAILABLE, encode_refusal
+from oyez.server.types import WHOLE_BODY
 
 Responder = Callable[[Request], Awaitable[Response]]
 """Answers a request; it raises nothing."""
@@ -101,11 +101,6 @@ class DirectExchange:
 
 def build_request(head: Head, body: bytes, client: ClientAddress) -> Request:
     """The request with its body, as ASGI has it. The target has no query and no escapes."""
-    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Message:
-        return unread.pop() if unread else {"type": "http.disconnect"}
-
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -118,8 +113,9 @@ def build_request(head: Head, body: bytes, client: ClientAddress) -> Request:
         "headers": head.fields,
         "client": client.address,
         "server": None,
+        WHOLE_BODY: body,
     }
-    return Request(scope, receive)
+    return Request(scope)
 
 
 def encode_response(response: Response, default_headers: Iterable[Field], keep_alive: bool) -> bytes:
