@@ -5,11 +5,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oyez.cli import console
-from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system
+from oyez.cli.operators import ADMIN, AdminFlags, AdminSystem, in_path, name_system
 
 
 def disconnect(
-    system: str,
+    system: AdminSystem,
     /,
     *,
     user: str | None = None,
@@ -28,8 +28,6 @@ def disconnect(
 
     Parameters
     ----------
-    system
-        The system.
     user
         The id of a user.
     socket

@@ -55,45 +55,40 @@ def asyncapi(
     return write("asyncapi.json", system, output, version, Target(url=url).find(flags.load()))
 
 
-@app.command
-def typescript(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
-    """Write TypeScript types: for socket.io-client, for Redis emitters, and for publishers over HTTP.
+def _add_document(command: str, file: str, text: str) -> None:
+    """A command that writes a document for which only the contract is needed."""
 
-    For example:
-      oyez docs typescript quotes -o src/quotes.ts
-    """
-    return write("types.ts", system, output, version)
+    def write_document(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
+        return write(file, system, output, version)
 
-
-@app.command
-def schemas(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
-    """Write JSON Schema of every payload, for validators and for generators of code in other languages.
-
-    For example:
-      oyez docs schemas quotes -o schemas.json
-      npx quicktype --src-lang schema --src 'schemas.json#/$defs/' --lang kotlin -o Models.kt
-    """
-    return write("schemas.json", system, output, version)
+    app.command(write_document, name=command, help=text)
 
 
-@app.command
-def models(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
-    """Write typed Python models for clients: a module that needs only the standard library.
-
-    For example:
-      oyez docs models quotes -o quotes_models.py
-    """
-    return write("models.py", system, output, version)
-
-
-@app.command
-def contract(system: SystemName, /, *, version: Version = None, output: Output = None) -> int:
-    """Write the description of the contract, from which all other documents are made, as JSON.
-
-    For example:
-      oyez docs contract my_contract.py -o contract.json
-    """
-    return write("contract.json", system, output, version)
+_add_document(
+    "typescript",
+    "types.ts",
+    "Write TypeScript types: for socket.io-client, for Redis emitters, and for publishers over HTTP.\n\n"
+    "For example:\n  oyez docs typescript quotes -o src/quotes.ts",
+)
+_add_document(
+    "schemas",
+    "schemas.json",
+    "Write JSON Schema of every payload, for validators and for generators of code in other languages.\n\n"
+    "For example:\n  oyez docs schemas quotes -o schemas.json\n"
+    "  npx quicktype --src-lang schema --src 'schemas.json#/$defs/' --lang kotlin -o Models.kt",
+)
+_add_document(
+    "models",
+    "models.py",
+    "Write typed Python models for clients: a module that needs only the standard library.\n\n"
+    "For example:\n  oyez docs models quotes -o quotes_models.py",
+)
+_add_document(
+    "contract",
+    "contract.json",
+    "Write the description of the contract, from which all other documents are made, as JSON.\n\n"
+    "For example:\n  oyez docs contract my_contract.py -o contract.json",
+)
 
 
 @app.command

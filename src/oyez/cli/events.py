@@ -9,7 +9,7 @@ from rich.text import Text
 
 from oyez.cli import console
 from oyez.cli.console import printable
-from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system
+from oyez.cli.operators import ADMIN, AdminFlags, AdminSystem, in_path, name_system
 
 POLL_INTERVAL = 0.5
 """Seconds between two requests for new events."""
@@ -18,7 +18,7 @@ SIGN_IN_INTERVAL = 120.0
 
 
 def events(
-    system: str,
+    system: AdminSystem,
     /,
     *,
     follow: Annotated[bool, Parameter(negative="", alias="-f")] = False,
@@ -36,8 +36,6 @@ def events(
 
     Parameters
     ----------
-    system
-        The system.
     follow
         Show events as they come, until Ctrl-C.
     name

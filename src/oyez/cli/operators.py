@@ -29,6 +29,9 @@ TIMEOUT = 15.0
 MAX_LISTED = 200
 
 
+AdminSystem = Annotated[str, Parameter(help="The system.")]
+
+
 class OperatorError(OyezError):
     """The server did not do it."""
 

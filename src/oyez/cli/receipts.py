@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from oyez.cli import console
 from oyez.cli.console import printable
-from oyez.cli.operators import ADMIN, MAX_LISTED, AdminFlags, in_path, name_system, show_rows
+from oyez.cli.operators import ADMIN, MAX_LISTED, AdminFlags, AdminSystem, in_path, name_system, show_rows
 
 
 def receipts(
-    system: str,
+    system: AdminSystem,
     position: str | None = None,
     /,
     *,
@@ -27,8 +27,6 @@ def receipts(
 
     Parameters
     ----------
-    system
-        The system.
     position
         The position of an event, as publishers receive it.
     state

@@ -5,11 +5,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from oyez.cli import console
-from oyez.cli.operators import ADMIN, AdminFlags, in_path, name_system
+from oyez.cli.operators import ADMIN, AdminFlags, AdminSystem, in_path, name_system
 
 
 def revoke(
-    system: str,
+    system: AdminSystem,
     /,
     *,
     token_id: str | None = None,
@@ -31,8 +31,6 @@ def revoke(
 
     Parameters
     ----------
-    system
-        The system.
     token_id
         The id of a token: its claim `jti`.
     user
