@@ -1,4 +1,4 @@
-"""Checks the functions of a system at start-up: a function that does not fit would fail at each call."""
+"""The signature of a function: whether it can be called as the server will call it, and how it is named in errors."""
 
 import inspect
 from collections.abc import Callable, Sequence

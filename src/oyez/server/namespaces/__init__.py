@@ -1,0 +1,1 @@
+"""Namespaces, their sockets and their rooms."""

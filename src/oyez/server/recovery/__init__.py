@@ -1,0 +1,1 @@
+"""Sessions that continue on another connection, and the events that their clients missed."""
