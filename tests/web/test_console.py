@@ -120,6 +120,8 @@ async def test_secrets_are_in_memory_only(showcase: Market, browser: Browser) ->
         await page.fill(f"{PANEL} input[name=token]", token)
         await page.click(f"{PANEL} .primary")
         await page.wait_for(".phase", "Connected")
+        # The script empties the field one frame later.
+        await page.wait_until("![...document.querySelectorAll('input')].some((field) => field.value.startsWith('ey'))")
         kept = await page.evaluate(
             "document.documentElement.outerHTML + location.href + JSON.stringify({...localStorage, ...sessionStorage})"
             " + document.cookie + [...document.querySelectorAll('input, textarea')].map((field) => field.value).join()"

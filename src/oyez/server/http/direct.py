@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -101,6 +102,11 @@ class DirectExchange:
 
 def build_request(head: Head, body: bytes, client: ClientAddress) -> Request:
     """The request with its body, as ASGI has it. The target has no query and no escapes."""
+    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return unread.pop() if unread else {"type": "http.disconnect"}
+
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -115,7 +121,7 @@ def build_request(head: Head, body: bytes, client: ClientAddress) -> Request:
         "server": None,
         WHOLE_BODY: body,
     }
-    return Request(scope)
+    return Request(scope, receive)
 
 
 def encode_response(response: Response, default_headers: Iterable[Field], keep_alive: bool) -> bytes:
