@@ -10,6 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.support.postgres import serve_postgresql
+
+from bench.busy import BusyConnections
 from bench.children import BenchError, Child, find_port, pinned
 from bench.measure import (
     Bench,
@@ -114,6 +117,39 @@ def measure_durable(clients: int, bench: Bench) -> Iterator[Figure]:
             else:
                 yield summarise(cost, key, taken, STORING[key].verb)
                 yield from summarise_times(times, key, taken, STORING[key].verb)
+
+
+def measure_durable_postgresql(clients: int, bench: Bench) -> Iterator[Figure]:
+    """The same on PostgreSQL, with how many of its connections are busy. It runs beside the load, and forgets.
+
+    Its own processor time is not counted.
+    """
+    if all(server.key != OYEZ for server in bench.servers):
+        return
+    title = f"Durable command on PostgreSQL, {clients} clients"
+    cost = Scenario(f"durable-postgresql-{clients}", title, "µs CPU a command")
+    times = [
+        Scenario(f"{cost.key}-time", f"{title}: time", "µs a command"),
+        Scenario(f"{cost.key}-p50", f"{title}: p50 of the waiting time", "ms"),
+        Scenario(f"{cost.key}-p99", f"{title}: p99 of the waiting time", "ms"),
+    ]
+    options = ["--command", SEND, "--answer", SENT]
+    with ExitStack() as stack:
+        try:
+            address = stack.enter_context(serve_postgresql()).make_database()
+            running = stack.enter_context(Running(STORING[OYEZ], bench.around, {"DATABASE_URL": address}))
+            load = stack.enter_context(bench.load(running, "echo", clients=clients, options=options))
+            load.wait_until_ready()
+        except (BenchError, RuntimeError, OSError) as error:
+            yield Figure(scenario=cost, server=OYEZ, error=str(error))
+            return
+        busy = stack.enter_context(BusyConnections(address))
+        taken = take_rounds(bench, cost, [LoadSubject(running, load)])[OYEZ]
+        if isinstance(taken, str):
+            yield Figure(scenario=cost, server=OYEZ, error=taken)
+        else:
+            yield summarise(cost, OYEZ, taken, busy.describe())
+            yield from summarise_times(times, OYEZ, taken)
 
 
 def measure_publish(bench: Bench) -> Iterator[Figure]:
@@ -262,6 +298,7 @@ FAMILIES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "command-1": partial(measure_commands, 1),
     "durable-100": partial(measure_durable, 100),
     "durable-1": partial(measure_durable, 1),
+    "durable-postgresql-100": partial(measure_durable_postgresql, 100),
     "publish": measure_publish,
     "no-recipients": partial(measure_no_recipients, (1, 100)),
     "start": measure_start,
