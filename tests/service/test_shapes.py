@@ -95,6 +95,8 @@ async def test_official_clients_receive_every_form_and_recover_each_event_once(s
         await publish(served, name, data)
         for client in clients.values():
             assert await client.next_event() == (name, arguments), name
+            # A volatile event is dropped while a long event is still being sent: the answer comes after it.
+            await client.call("load", {"squares": []})
         # A volatile string of its own follows each event: no client may state it as its position.
         await publish(served, "whispered", FOREIGN)
         await publish(served, "nudged", None)
