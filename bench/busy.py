@@ -1,4 +1,4 @@
-"""How many connections of a PostgreSQL database are busy while it is measured."""
+"""How many connections of a PostgreSQL database are busy during a measurement."""
 
 import threading
 from statistics import mean

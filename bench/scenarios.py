@@ -91,12 +91,7 @@ def measure_connects(bench: Bench) -> Iterator[Figure]:
 def measure_durable(clients: int, bench: Bench) -> Iterator[Figure]:
     """Commands that store a row and an event in one transaction, one in flight for each client."""
     title = f"Durable command, {clients} client{'s' if clients > 1 else ''}"
-    cost = Scenario(f"durable-{clients}", title, "µs CPU a command")
-    times = [
-        Scenario(f"{cost.key}-time", f"{title}: time", "µs a command"),
-        Scenario(f"{cost.key}-p50", f"{title}: p50 of the waiting time", "ms"),
-        Scenario(f"{cost.key}-p99", f"{title}: p99 of the waiting time", "ms"),
-    ]
+    cost, times = _list_durable(f"durable-{clients}", title)
     servers = [STORING[server.key] for server in bench.servers if server.key in STORING]
     options = ["--command", SEND, "--answer", SENT]
     with ExitStack() as stack:
@@ -120,19 +115,13 @@ def measure_durable(clients: int, bench: Bench) -> Iterator[Figure]:
 
 
 def measure_durable_postgresql(clients: int, bench: Bench) -> Iterator[Figure]:
-    """The same on PostgreSQL, with how many of its connections are busy. It runs beside the load, and forgets.
+    """The same on PostgreSQL, with how many of its connections are busy.
 
-    Its own processor time is not counted.
+    PostgreSQL does not wait for its disk, and its own processor time is not counted.
     """
     if all(server.key != OYEZ for server in bench.servers):
         return
-    title = f"Durable command on PostgreSQL, {clients} clients"
-    cost = Scenario(f"durable-postgresql-{clients}", title, "µs CPU a command")
-    times = [
-        Scenario(f"{cost.key}-time", f"{title}: time", "µs a command"),
-        Scenario(f"{cost.key}-p50", f"{title}: p50 of the waiting time", "ms"),
-        Scenario(f"{cost.key}-p99", f"{title}: p99 of the waiting time", "ms"),
-    ]
+    cost, times = _list_durable(f"durable-postgresql-{clients}", f"Durable command on PostgreSQL, {clients} clients")
     options = ["--command", SEND, "--answer", SENT]
     with ExitStack() as stack:
         try:
@@ -150,6 +139,15 @@ def measure_durable_postgresql(clients: int, bench: Bench) -> Iterator[Figure]:
         else:
             yield summarise(cost, OYEZ, taken, busy.describe())
             yield from summarise_times(times, OYEZ, taken)
+
+
+def _list_durable(key: str, title: str) -> tuple[Scenario, list[Scenario]]:
+    """The cost of a durable command, and its times."""
+    return Scenario(key, title, "µs CPU a command"), [
+        Scenario(f"{key}-time", f"{title}: time", "µs a command"),
+        Scenario(f"{key}-p50", f"{title}: p50 of the waiting time", "ms"),
+        Scenario(f"{key}-p99", f"{title}: p99 of the waiting time", "ms"),
+    ]
 
 
 def measure_publish(bench: Bench) -> Iterator[Figure]:

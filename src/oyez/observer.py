@@ -371,7 +371,7 @@ class Observers:
         self._failures = SparseLog(logger)
 
     def find_durations(self, command: str) -> Durations | None:
-        """To what the duration of each `command` that succeeds has to be added; None if nobody asks for it."""
+        """The durations of the successful commands of that name; None if no observer times commands."""
         return None if self._durations is None else self._durations.setdefault(command, Durations())
 
     def report_success(self, report: CommandReport) -> None:

@@ -80,12 +80,12 @@ class Breaking(Sequence[Entry]):
 
 async def test_a_call_that_fails_stores_nothing(log: Log) -> None:
     (start,) = await log.append([entry(10)])
-    async with tailing(log) as heard:
+    async with tailing(log) as received:
         with pytest.raises(RuntimeError, match="the producer broke"):
             await log.append(Breaking())
         assert await log.position() == start
         await log.append([entry(11)])
-        assert numbers(await heard.wait_for(1)) == [11]
+        assert numbers(await received.wait_for(1)) == [11]
     assert await read_all(log, start) == [11]
 
 
@@ -230,11 +230,11 @@ async def test_a_key_is_stored_once(log: Log) -> None:
     start = await log.position()
     (first,) = await log.append([entry(1, key="k")])
     (other,) = await log.append([entry(2, key="other")])
-    async with tailing(log) as heard:
+    async with tailing(log) as received:
         assert await log.append([entry(3, key="k")]) == [first]
         assert await log.position() == other
         (last,) = await log.append([entry(4)])
-        assert numbers(await heard.wait_for(1)) == [4]
+        assert numbers(await received.wait_for(1)) == [4]
     assert count_of(last) == count_of(other) + 1
     assert await read_all(log, start) == [1, 2, 4]
 

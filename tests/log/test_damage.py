@@ -68,9 +68,9 @@ async def test_a_damaged_entry_is_set_aside_and_all_others_are_read(
         with pytest.raises(DamagedError):
             await log.read(first, "/", frozenset({"room"}), MANY)
         assert await read_all(log, second, "room") == [3, 4]
-        async with tailing(log, after=first) as heard:
+        async with tailing(log, after=first) as received:
             await log.append([entry(5, "room")])
-            found = await heard.wait_for(4)
+            found = await received.wait_for(4)
         assert [one.control for one in found] == [DAMAGED, "", "", ""]
         assert [one.position for one in found][:3] == [second, third, fourth]
         assert numbers(found[1:]) == [3, 4, 5]

@@ -102,11 +102,11 @@ def find_rows(path: Path) -> list[bytes]:
 async def test_nodes_of_both_versions_read_each_other(encode: Callable[[Entry], bytes], store: Store) -> None:
     log, add_earlier, find_earlier = store
     start = await log.position()
-    async with tailing(log) as heard:
+    async with tailing(log) as received:
         await log.append([entry(1)])
         add_earlier([encode(entry(2)), encode(control(3))])
         await log.append([entry(4, key="k")])
-        names = [(found.name, found.control) for found in await heard.wait_for(4)]
+        names = [(found.name, found.control) for found in await received.wait_for(4)]
     assert names == [("event", ""), ("event", ""), ("", "leave"), ("event", "")]
     assert [found.name for found in await log.read(start, "/", frozenset(), MANY)] == ["event"] * 3
     earlier = [versions.decode(body) for body in find_earlier()]

@@ -16,21 +16,21 @@ async def test_it_keeps_no_more_than_max_bytes() -> None:
 
 async def test_what_is_appended_in_one_turn_of_the_loop_is_delivered_in_one() -> None:
     log = MemoryLog()
-    async with tailing(log) as heard:
+    async with tailing(log) as received:
         await log.append([entry(1)])
         await log.broadcast(volatile(2))
         await log.append([entry(3), entry(4)])
-        await heard.wait_for(4)
-    assert [numbers(batch) for batch in heard.batches] == [[1, 2, 3, 4]]
+        await received.wait_for(4)
+    assert [numbers(batch) for batch in received.batches] == [[1, 2, 3, 4]]
 
 
 async def test_what_was_appended_before_the_close_is_still_delivered() -> None:
     log = MemoryLog()
-    async with tailing(log) as heard:
+    async with tailing(log) as received:
         await log.append([entry(1)])
         await log.close()
-        await heard.wait_for(1)
-    assert numbers(heard.entries) == [1]
+        await received.wait_for(1)
+    assert numbers(received.entries) == [1]
 
 
 async def test_two_logs_have_two_epochs() -> None:

@@ -67,16 +67,16 @@ async def test_without_redis_appending_fails_soon_and_works_again_with_it(node: 
 
 
 async def test_a_tail_goes_on_where_it_was_when_redis_comes_back(node: RedisLog, server: ValkeyServer) -> None:
-    async with tailing(node) as heard:
+    async with tailing(node) as received:
         await node.append([entry(1)])
-        await heard.wait_for(1)
+        await received.wait_for(1)
         server.restart()
         (position,) = await node.append([entry(2)])
-        assert numbers(await heard.wait_for(2)) == [1, 2]
+        assert numbers(await received.wait_for(2)) == [1, 2]
         await node.append([entry(3)])
-        assert numbers(await heard.wait_for(3)) == [1, 2, 3]
+        assert numbers(await received.wait_for(3)) == [1, 2, 3]
         async with asyncio.timeout(PATIENCE):
-            while not any(kept.volatile for kept in heard.entries):
+            while not any(kept.volatile for kept in received.entries):
                 await node.broadcast(volatile(4))
                 await asyncio.sleep(0.05)
     assert epoch_of(position) == epoch_of(await node.position())
@@ -176,9 +176,9 @@ async def test_a_node_that_only_reads_notices_that_numbers_were_reused(open_node
     await here.append([entry(1)])
     aof = list(server.folder.rglob("*.incr.aof"))
     contents = aof[0].read_bytes()
-    async with tailing(here) as heard:
+    async with tailing(here) as received:
         await here.append([entry(2)])
-        await heard.wait_for(1)
+        await received.wait_for(1)
     async with tailing_that_fails(here) as failed:
         (lost,) = await here.append([entry(3)])
         await asyncio.sleep(0.1)

@@ -25,7 +25,7 @@ from oyez.log.log import epoch_of
 from oyez.log.sqlite import SqliteLog
 from oyez.log.sqlite_file import FORMATS, SqliteFile
 from tests.log.backends import RETENTION, Clock
-from tests.log.verbs import Heard, entry, numbers, read_all, tailing, volatile
+from tests.log.verbs import Received, entry, numbers, read_all, tailing, volatile
 from tests.support.clock import PATIENCE, until
 from tests.support.logged import capture_logs
 from tests.support.tasks import Spawn
@@ -127,7 +127,7 @@ async def test_what_was_accepted_before_a_kill_is_there(path: Path) -> None:
 
 async def test_several_processes_append_in_one_order_and_all_entries_are_received(path: Path) -> None:
     log = SqliteLog(path)
-    async with tailing(log) as heard:
+    async with tailing(log) as received:
         with appending(path, 0) as first, appending(path, 1_000_000) as second:
             for number in range(200):
                 await log.append([entry(2_000_000 + number)])
@@ -136,9 +136,9 @@ async def test_several_processes_append_in_one_order_and_all_entries_are_receive
                 asyncio.to_thread(read_accepted, first, 300), asyncio.to_thread(read_accepted, second, 300)
             )
         newest = await log.position()
-        await heard.wait_until(lambda: bool(heard.entries) and heard.entries[-1].position == newest)
+        await received.wait_until(lambda: bool(received.entries) and received.entries[-1].position == newest)
     said = {position: number for lines in accepted for number, position in lines}
-    by_position = dict(zip([kept.position for kept in heard.entries], numbers(heard.entries), strict=True))
+    by_position = dict(zip([kept.position for kept in received.entries], numbers(received.entries), strict=True))
     assert list(by_position) == [f"{epoch_of(newest)}.{number}" for number in range(1, len(by_position) + 1)]
     assert said.items() <= by_position.items()
     own = [number for number in by_position.values() if number >= 2_000_000]
@@ -149,10 +149,10 @@ async def test_several_processes_append_in_one_order_and_all_entries_are_receive
 async def test_others_are_woken_and_not_left_to_the_watch(open_node: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "WATCH_INTERVAL", 1_000.0)
     here, there = await open_node(), await open_node()
-    async with tailing(there) as heard:
+    async with tailing(there) as received:
         for number in range(50):
             await here.append([entry(number)])
-            await heard.wait_for(number + 1)
+            await received.wait_for(number + 1)
 
 
 async def test_short_and_long_appends_reach_others_in_their_order(
@@ -161,18 +161,18 @@ async def test_short_and_long_appends_reach_others_in_their_order(
     """Short ones are sent; those that are too long for a message are read from the file."""
     monkeypatch.setattr(sqlite, "WATCH_INTERVAL", 1_000.0)
     here, there = await open_node(), await open_node()
-    async with tailing(there) as heard:
+    async with tailing(there) as received:
         for number in range(0, 60, 3):
             await here.append([entry(number)])
             await here.append([replace(entry(number + 1), data=b'["x","%b"]' % (b"x" * MAX_SENT_BYTES))])
             await here.append([entry(number + 2)])
             if number % 9 == 0:
                 await asyncio.sleep(0)
-        await heard.wait_for(60)
+        await received.wait_for(60)
         epoch = epoch_of(await here.position())
-        assert [kept.position for kept in heard.entries] == [f"{epoch}.{number}" for number in range(1, 61)]
+        assert [kept.position for kept in received.entries] == [f"{epoch}.{number}" for number in range(1, 61)]
         # Each is the one that the file holds at its position.
-        assert heard.entries == await here.read(f"{epoch}.0", "/", frozenset(), 100)
+        assert received.entries == await here.read(f"{epoch}.0", "/", frozenset(), 100)
 
 
 async def test_a_peer_of_an_earlier_version_is_only_woken(path: Path, open_node: Open) -> None:
@@ -193,9 +193,9 @@ async def test_a_peer_of_an_earlier_version_is_only_woken(path: Path, open_node:
 async def test_sent_entries_that_do_not_come_next_are_read_from_the_file(path: Path, open_node: Open) -> None:
     here = await open_node()
     epoch = epoch_of(await here.position())
-    async with tailing(here) as heard:
+    async with tailing(here) as received:
         await here.append([entry(1)])
-        await heard.wait_for(1)
+        await received.wait_for(1)
         folder = UnixFolder(path.with_suffix(".peers"))
         (name,) = folder.names()
         with closing(folder), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
@@ -204,7 +204,7 @@ async def test_sent_entries_that_do_not_come_next_are_read_from_the_file(path: P
                     msgspec.msgpack.encode([encode_stored(*wrong, [encode_entry(entry(9))])]), folder.path(name)
                 )
         await here.append([entry(2)])
-        assert numbers(await heard.wait_for(2)) == [1, 2]
+        assert numbers(await received.wait_for(2)) == [1, 2]
 
 
 async def read_messages(peer: socket.socket) -> list[bytes]:
@@ -218,23 +218,23 @@ async def test_a_wake_up_that_is_lost_is_made_up_for(
     path: Path, open_node: Open, quick_watch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = await open_node()
-    async with tailing(here) as heard:
+    async with tailing(here) as received:
         (other,) = path.with_suffix(".peers").iterdir()
         other.unlink()
         there = await open_node()
         await there.append([entry(1)])
-        assert numbers(await heard.wait_for(1)) == [1]
+        assert numbers(await received.wait_for(1)) == [1]
 
 
 async def test_many_volatile_entries_reach_a_peer_that_reads(open_node: Open) -> None:
     """Linux takes ten datagrams at a time; all others wait their turn."""
     here, there = await open_node(), await open_node()
-    async with tailing(there) as heard:
+    async with tailing(there) as received:
         for number in range(500):
             await here.broadcast(volatile(number))
             if number % 20 == 0:
                 await asyncio.sleep(0)
-        assert numbers(await heard.wait_for(500)) == list(range(500))
+        assert numbers(await received.wait_for(500)) == list(range(500))
 
 
 async def test_what_a_killed_process_left_among_the_peers_is_removed(path: Path, open_node: Open) -> None:
@@ -274,8 +274,8 @@ async def test_closed_and_opened_again_it_is_the_same_log(path: Path) -> None:
 
 async def test_a_deleted_file_is_a_new_epoch(path: Path, node: SqliteLog, spawn: Spawn) -> None:
     (before,) = await node.append([entry(1)])
-    heard = Heard()
-    tail = spawn(node.tail(heard.deliver))
+    received = Received()
+    tail = spawn(node.tail(received.deliver))
     await asyncio.sleep(0.01)
     for file in path.parent.glob("log.sqlite*"):
         file.unlink()
@@ -293,7 +293,7 @@ async def test_a_node_that_only_reads_notices_that_the_file_is_gone(
 ) -> None:
     here, there = await open_node(), await open_node()
     async with asyncio.timeout(PATIENCE):
-        tails = [spawn(log.tail(Heard().deliver)) for log in (here, there)]
+        tails = [spawn(log.tail(Received().deliver)) for log in (here, there)]
         await asyncio.sleep(0.01)
         path.unlink()
         for tail in tails:

@@ -24,12 +24,12 @@ async def test_what_is_handed_in_one_turn_comes_together(spawn: Spawn) -> None:
 
 async def test_nothing_is_passed_on_after_a_failure(spawn: Spawn) -> None:
     """The log starts a new epoch, and an entry is appended in the same iteration of the loop."""
-    subscribers, heard = Subscribers(), list[Entry]()
-    running = spawn(subscribers.run(heard.extend))
+    subscribers, received = Subscribers(), list[Entry]()
+    running = spawn(subscribers.run(received.extend))
     await asyncio.sleep(0)
     subscribers.publish([entry(1)])
     subscribers.fail(LogUnavailableError("lost"))
     subscribers.publish([entry(2)])
     with pytest.raises(LogUnavailableError):
         await running
-    assert numbers(heard) == [1]
+    assert numbers(received) == [1]

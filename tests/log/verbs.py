@@ -43,7 +43,7 @@ def count_of(position: str) -> int:
     return int(position.rpartition(".")[2].partition("-")[0])
 
 
-class Heard:
+class Received:
     """What a tail has been handed."""
 
     def __init__(self) -> None:
@@ -73,20 +73,20 @@ class Heard:
 
 
 @asynccontextmanager
-async def tailing(log: Log, after: str | None = None) -> AsyncIterator[Heard]:
+async def tailing(log: Log, after: str | None = None) -> AsyncIterator[Received]:
     """A tail that listens for certain: it has received a volatile marker, which is left out of the result."""
-    heard = Heard()
-    task = asyncio.create_task(log.tail(heard.deliver, after))
+    received = Received()
+    task = asyncio.create_task(log.tail(received.deliver, after))
     try:
         async with asyncio.timeout(PATIENCE):
             for marker in _markers():
                 await asyncio.sleep(0)
                 await log.broadcast(marker)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(heard.started.wait(), 0.02)
-                if heard.started.is_set():
+                    await asyncio.wait_for(received.started.wait(), 0.02)
+                if received.started.is_set():
                     break
-        yield heard
+        yield received
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -39,7 +39,7 @@ class SettingsFlags:
 OWN_SETTINGS = SettingsFlags()
 
 
-@Parameter(name="*", group=Group("UserFlags", sort_key=0))
+@Parameter(name="*", group=Group("User", sort_key=0))
 @dataclass(frozen=True)
 class UserFlags:
     """The user that a token is for."""

@@ -85,14 +85,18 @@ class LocalBus:
         names = [name for name in self._sockets.names() if name != self._name]
         self._peers = {name: self._peers.get(name) or _Waiting() for name in names}
 
+    @property
+    def has_peers(self) -> bool:
+        """True if another process has this log open."""
+        return bool(self._peers)
+
     def notify(self, stored: bytes) -> None:
         """Notify all peers that the log has new entries: by the message `stored`, if it is short enough."""
-        if self._peers:
-            short = len(stored) <= MAX_SENT_BYTES
-            for name, waiting in self._peers.items():
-                if not short or not name.startswith(READS_ENTRIES) or not waiting.add(stored):
-                    waiting.wake = True
-            self._flush_soon()
+        short = len(stored) <= MAX_SENT_BYTES
+        for name, waiting in self._peers.items():
+            if not short or not name.startswith(READS_ENTRIES) or not waiting.add(stored):
+                waiting.wake = True
+        self._flush_soon()
 
     def send(self, message: bytes) -> None:
         """Send `message` to all peers. A peer that does not read loses it."""

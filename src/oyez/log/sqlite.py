@@ -329,7 +329,8 @@ class SqliteLog:
         """Publish entries that this process has just stored to its subscribers, and send them to other processes."""
         assert self._bus is not None
         first = stored[0][0]
-        self._bus.notify(encode_stored(self._epoch, first, [body for _, _, body in stored]))
+        if self._bus.has_peers:
+            self._bus.notify(encode_stored(self._epoch, first, [body for _, _, body in stored]))
         if self._subscribers:
             if first == self._published + 1:
                 epoch = self._epoch

@@ -216,7 +216,7 @@ class NamespaceApplication(Application):
         if trace:
             event = msgspec.structs.replace(event, data=data)
         elif (passed := tracing.pass_by()) is not None:
-            # Most commands: nothing is described that nobody will see.
+            # Most commands are not recorded: do not build what would describe them.
             running = passed.run(self._handle, client, event, handler, run, began)
             return None if running is None else _finish_traced(passed, running)
         subject = client.identity.subject

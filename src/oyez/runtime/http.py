@@ -130,7 +130,7 @@ async def _answer_traced(tracing: Tracing, path: str, answer: Responder, request
 async def answer_or_refuse(request: Request, answer: Responder) -> Response:
     """The answer to `request`; a problem if `answer` raises a RefusedError, or another error that has a status."""
     try:
-        # First: a refused address is in no record of who has asked for what.
+        # Check this first: the audit must not store an address that the database refuses.
         _check_address(request)
         return await answer(request)
     except NotAwaitedError as error:

@@ -106,7 +106,7 @@ class RevokedTokens:
         return found
 
     async def _restore(self, key: str, reason: str) -> tuple[float, float]:
-        """Write a record again that cannot be read: nobody who was refused may connect, and new tokens are accepted."""
+        """Replace a record that cannot be read: all tokens made until now are refused, newer ones are accepted."""
         now = self._clock()
         before, until = self._known.get(key, (now, now + RESTORED_SECONDS))
         logger.error("the record of a restriction could not be read; it holds from now on", key=key, reason=reason)

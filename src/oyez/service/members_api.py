@@ -29,7 +29,7 @@ class MembersQuery(Payload):
     """Whose members, where several namespaces have the room, and which part of them."""
 
     namespace: str | None = None
-    after: Annotated[str, Meta(pattern=r"^[^\x00]*$")] = ""
+    after: str = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_LISTED)] = MAX_LISTED
 
 
